@@ -1,0 +1,115 @@
+//! Apps and the people who own them.
+
+use crate::{AccountId, AppId, UnixMs};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// Someone who may sign in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Account {
+    /// Key.
+    pub id: AccountId,
+    /// Unique, lower case.
+    pub email: String,
+    /// Shown in the account answer.
+    pub name: Option<String>,
+    /// May do everything on this host.
+    pub admin: bool,
+    /// Creation time.
+    pub created_at: UnixMs,
+}
+
+/// An API token; the token itself is never stored, only its hash (which is the key of the row).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Token {
+    /// Public id.
+    pub id: Uuid,
+    /// Whose token it is.
+    pub account: AccountId,
+    /// What the owner calls it.
+    pub description: String,
+    /// First characters, to tell tokens apart in a list.
+    pub prefix: String,
+    /// Creation time.
+    pub created_at: UnixMs,
+    /// `None` for no end.
+    pub expires_at: Option<UnixMs>,
+}
+
+/// A one-time link that lets its holder become the first admin. Keyed by its hash.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetupLink {
+    /// Not valid at or after this time.
+    pub expires_at: UnixMs,
+}
+
+/// An app.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct App {
+    /// Key.
+    pub id: AppId,
+    /// Unique; see [`crate::names::check_app_name`].
+    pub name: String,
+    /// Who made it.
+    pub owner: AccountId,
+    /// Name of the root file system, `heroku-24` for the host stack.
+    pub stack: String,
+    /// Configured buildpacks in order: `heroku/NAME`, a URL or an absolute local path.
+    pub buildpacks: Vec<String>,
+    /// Answer 503 to visitors.
+    pub maintenance: bool,
+    /// Name that the last build detected, for people.
+    pub detected: Option<String>,
+    /// Version that the next release gets.
+    pub next_version: u64,
+    /// The wanted release.
+    pub current: Option<u64>,
+    /// The newest release whose web dynos were seen to accept; the way back when `current` does not come up.
+    pub proven: Option<u64>,
+    /// Newest set of config vars.
+    pub config_version: u64,
+    /// Raised by a restart of all dynos: dynos of an older generation are replaced.
+    pub generation: u64,
+    /// Creation time.
+    pub created_at: UnixMs,
+    /// Last change of the app itself.
+    pub updated_at: UnixMs,
+    /// Last release.
+    pub released_at: Option<UnixMs>,
+    /// Bytes of the git repository, once known.
+    pub repo_bytes: Option<u64>,
+    /// Bytes of the current slug, once known.
+    pub slug_bytes: Option<u64>,
+}
+
+/// How many dynos of a type should run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Formation {
+    /// Public id.
+    pub id: Uuid,
+    /// Owning app.
+    pub app: AppId,
+    /// Process type.
+    pub ptype: String,
+    /// Wanted number.
+    pub quantity: u32,
+    /// Name of the size.
+    pub size: String,
+    /// Creation time.
+    pub created_at: UnixMs,
+    /// Last change.
+    pub updated_at: UnixMs,
+}
+
+/// A custom domain. Keyed by host name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppDomain {
+    /// Public id.
+    pub id: Uuid,
+    /// Owning app.
+    pub app: AppId,
+    /// Normal form; may begin with `*.`.
+    pub hostname: String,
+    /// Creation time.
+    pub created_at: UnixMs,
+}

@@ -1,0 +1,82 @@
+//! Events: every change appends one in the same transaction (`architecture.md` section 3).
+
+use crate::{AccountId, AppId, BuildId, DynoId, UnixMs};
+use serde::{Deserialize, Serialize};
+
+/// What happened. Names only, never values of config vars.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum EventBody {
+    /// An account was made.
+    AccountCreated,
+    /// A token was made.
+    TokenCreated,
+    /// A token was taken back.
+    TokenRevoked,
+    /// A one-time link was made.
+    SetupLinkCreated,
+    /// An app was made.
+    AppCreated,
+    /// Name, maintenance, buildpacks or stack changed.
+    AppUpdated,
+    /// An app was removed with all that was its own.
+    AppDestroyed,
+    /// Keys that were set or removed.
+    ConfigChanged {
+        /// Names only.
+        keys: Vec<String>,
+    },
+    /// A build was asked for.
+    BuildCreated {
+        /// The build.
+        build: BuildId,
+    },
+    /// A build ended or changed.
+    BuildChanged {
+        /// The build.
+        build: BuildId,
+    },
+    /// A slug was made or filled.
+    SlugChanged,
+    /// A release was made.
+    ReleaseCreated {
+        /// Its version.
+        version: u64,
+    },
+    /// A release was proven or failed.
+    ReleaseChanged {
+        /// Its version.
+        version: u64,
+    },
+    /// Quantities or sizes changed.
+    FormationChanged,
+    /// Somebody asked for a restart.
+    RestartRequested,
+    /// A dyno changed its state.
+    DynoChanged {
+        /// The dyno.
+        dyno: DynoId,
+    },
+    /// A custom domain came or went.
+    DomainChanged {
+        /// Normal form.
+        hostname: String,
+    },
+}
+
+/// An event as it is appended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// Counts from 1 without a gap; set by the store.
+    pub seq: u64,
+    /// When.
+    pub at: UnixMs,
+    /// Which app, if one.
+    pub app: Option<AppId>,
+    /// Who, `None` for the platform itself.
+    pub actor: Option<AccountId>,
+    /// Request that caused it.
+    pub request_id: Option<String>,
+    /// What.
+    pub body: EventBody,
+}

@@ -1,0 +1,25 @@
+//! What things are: ids, names, apps, releases, dynos, sizes, limits, the state machine and the planner.
+//!
+//! This room knows nothing of the outside: no io, no async, no clock, no randomness. The time is an argument
+//! ([`time::UnixMs`]), fresh ids are made by the caller. Everything else in the house is rebuilt when this room
+//! changes, so it stays small.
+
+pub mod app;
+pub mod dyno;
+pub mod event;
+pub mod ids;
+pub mod limits;
+pub mod names;
+pub mod plan;
+pub mod procfile;
+pub mod release;
+pub mod restart;
+pub mod size;
+pub mod time;
+
+pub use app::{Account, App, AppDomain, Formation, Token};
+pub use dyno::{Dyno, DynoKind, DynoState};
+pub use event::{Event, EventBody};
+pub use ids::{AccountId, AppId, BuildId, DynoId, ReleaseId, SlugId};
+pub use release::{Build, BuildStatus, Release, ReleaseStatus, Slug, SlugState, SourceBlob};
+pub use time::UnixMs;

@@ -1,0 +1,86 @@
+//! The tables: number, name, key, value, readers. A number stays with its table for ever.
+
+use crate::{
+    StoreError, codec,
+    table::Table,
+};
+use domain::{
+    Account, AccountId, App, AppDomain, AppId, Build, BuildId, Dyno, DynoId, Event, Formation, Release, ReleaseId, Slug, SlugId,
+    Token, app::SetupLink,
+};
+use serde::{Deserialize, Serialize};
+
+macro_rules! tables {
+    ($($(#[$doc:meta])* $name:ident = $number:literal, $label:literal, $key:ty => $value:ty;)*) => {
+        $(
+            $(#[$doc])*
+            pub const $name: Table<$key, $value> = {
+                fn read(version: u16, body: &[u8]) -> Result<$value, StoreError> {
+                    match version {
+                        1 => codec::json($label, body),
+                        other => Err(StoreError::Corrupt(format!("{}: unknown value version {other}", $label))),
+                    }
+                }
+                Table::new($number, $label, 1, read)
+            };
+        )*
+        /// Name and number of every table.
+        pub const ALL: &[(&str, u8)] = &[$(($label, $number)),*];
+    };
+}
+
+/// A piece of sealed bytes, base64.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SealedChunk(pub String);
+
+/// A row that only exists: indexes whose key says all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Present {}
+
+tables! {
+    /// Facts about the store itself.
+    META = 1, "meta", String => u64;
+    /// Accounts.
+    ACCOUNTS = 2, "account", AccountId => Account;
+    /// E-mail to account.
+    ACCOUNT_BY_EMAIL = 3, "account_by_email", String => AccountId;
+    /// Tokens by the hash of the token.
+    TOKENS = 4, "token", String => Token;
+    /// One-time setup links by the hash of the link's secret.
+    SETUP_LINKS = 5, "setup_link", String => SetupLink;
+    /// Apps.
+    APPS = 6, "app", AppId => App;
+    /// Name to app.
+    APP_BY_NAME = 7, "app_by_name", String => AppId;
+    /// Sets of config vars: app, version, piece.
+    CONFIG = 8, "config", (AppId, u64, u32) => SealedChunk;
+    /// Releases by app and version.
+    RELEASES = 9, "release", (AppId, u64) => Release;
+    /// Release id to version.
+    RELEASE_BY_ID = 10, "release_by_id", ReleaseId => (AppId, u64);
+    /// Builds.
+    BUILDS = 11, "build", BuildId => Build;
+    /// Builds of an app in the order they were made.
+    BUILD_BY_APP = 12, "build_by_app", (AppId, u64, BuildId) => BuildId;
+    /// Slugs.
+    SLUGS = 13, "slug", SlugId => Slug;
+    /// Slugs of an app.
+    SLUG_BY_APP = 14, "slug_by_app", (AppId, SlugId) => Present;
+    /// Formation by app and type.
+    FORMATION = 15, "formation", (AppId, String) => Formation;
+    /// Dynos.
+    DYNOS = 16, "dyno", DynoId => Dyno;
+    /// Dynos of an app.
+    DYNO_BY_APP = 17, "dyno_by_app", (AppId, DynoId) => DynoId;
+    /// Custom domains by host name.
+    DOMAINS = 18, "domain", String => AppDomain;
+    /// Domains of an app.
+    DOMAIN_BY_APP = 19, "domain_by_app", (AppId, String) => Present;
+    /// Events by sequence number.
+    EVENTS = 20, "event", u64 => Event;
+}
+
+/// The key of the schema number in [`META`].
+pub const SCHEMA_KEY: &str = "schema";
+
