@@ -22,6 +22,8 @@ const APPLIED: &[u8] = &[0];
 /// Memory for sled's cache.
 const CACHE_BYTES: u64 = 16 << 20;
 
+const MISSING: &str = "the working copy was missing";
+
 /// The real opener.
 pub fn open_sled(path: &Path) -> Result<sled::Db, String> {
     sled::Config::new().path(path).cache_capacity(CACHE_BYTES).flush_every_ms(Some(1000)).open().map_err(|e| e.to_string())
@@ -131,12 +133,16 @@ pub fn recover(options: &Options, journal: &mut Journal) -> Result<(Working, Ope
     let existed = path.exists();
     let reason = match Working::open(&path, &options.opener) {
         Ok(working) => match catch_up(&working, journal) {
-            Ok(replayed) => return Ok((working, OpenReport { replayed, ..OpenReport::default() })),
+            Ok(replayed) => {
+                let missing = !existed && replayed > 0;
+                let rebuilt = missing.then(|| MISSING.to_string());
+                return Ok((working, OpenReport { replayed, cut: None, rebuilt }));
+            }
             Err(reason) => reason.to_string(),
         },
         Err(reason) => reason,
     };
-    let reason = if existed { reason } else { "the working copy was missing".into() };
+    let reason = if existed { reason } else { MISSING.into() };
     set_aside(&options.dir, &path)?;
     let working = Working::open(&path, &(Arc::new(open_sled) as Opener))
         .map_err(|e| StoreError::Unavailable(format!("a new working copy does not open: {e}")))?;
