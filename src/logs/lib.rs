@@ -1,1 +1,25 @@
-//! room
+//! Logs: the line reader, one ordered stream per app, the lines kept on disk, live tails, and build output.
+//!
+//! Nothing here ever pushes back on a dyno: every queue is bounded and loses lines with a count
+//! (`logs.md` section 1). This room must not know who may read what; that is `service`.
+
+mod app_log;
+mod disk;
+mod line;
+mod output;
+mod reader;
+mod tail;
+
+pub use app_log::{AppLog, Logs};
+pub use line::{LogLine, parse_record};
+pub use output::{Output, Outputs};
+pub use reader::{LineReader, Piece};
+pub use tail::{Filter, Tail};
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Microseconds since 1970-01-01 UTC, as log lines carry them.
+pub fn now_us() -> u64 {
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,1 +1,146 @@
-//! room
+//! Running dynos: one trait, several drivers.
+//!
+//! Drivers: [`native`] (name spaces and control groups, a holder process per dyno) and [`fake`] (in memory, told how to
+//! fail). Docker follows (issue "Dyno supervisor"). Everything is keyed by dyno id. This room must not know apps,
+//! releases or the store: it gets a [`Spec`] and reports an [`Exit`].
+
+pub mod fake;
+pub mod native;
+
+use async_trait::async_trait;
+use domain::DynoId;
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+
+/// What to run, and in which cage.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Spec {
+    /// Key of everything.
+    pub id: DynoId,
+    /// Program and arguments; the first is an absolute path inside the cage.
+    pub argv: Vec<String>,
+    /// The whole environment; nothing is inherited.
+    pub env: BTreeMap<String, String>,
+    /// Working directory inside the cage.
+    pub cwd: PathBuf,
+    /// Host name inside the cage.
+    pub hostname: String,
+    /// What is visible besides the read-only system.
+    pub mounts: Vec<Mount>,
+    /// Number of the unprivileged user in the driver's pool.
+    pub user_slot: u32,
+    /// Limits, in force before the first instruction.
+    pub limits: Limits,
+    /// True for builds: a slow reader slows the writer down. False for dynos: lines are lost and counted.
+    pub lossless: bool,
+}
+
+/// A host directory or file inside the cage.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mount {
+    /// On the host.
+    pub source: PathBuf,
+    /// Absolute, inside.
+    pub target: PathBuf,
+    /// May it be written?
+    pub writable: bool,
+}
+
+/// Limits of a cage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Memory quota, also told to the app.
+    pub memory_bytes: u64,
+    /// The kernel enforces the quota itself; else it enforces twice the quota when there is no swap (`runtime.md` section 9).
+    pub memory_hard: bool,
+    /// Processes and threads.
+    pub tasks_max: u32,
+    /// Share of CPU time relative to others; 1 is a Standard-1X dyno.
+    pub cpu_share: u32,
+}
+
+/// How a cage ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exit {
+    /// Exit code of the main process, or 128 + signal (`runtime.md` section 6.7).
+    pub status: i32,
+    /// The kernel killed at least one process for memory.
+    #[serde(default)]
+    pub oom: bool,
+    /// Set when the platform failed, not the app.
+    #[serde(default)]
+    pub platform_error: Option<String>,
+}
+
+/// Where a cage's output and news go. Called from the driver's tasks; must not block for long.
+pub trait Sink: Send + Sync {
+    /// Bytes of stdout and stderr, in order, with the time they were read (µs since 1970).
+    fn output(&self, time_us: u64, bytes: &[u8]);
+    /// Lines that were lost because nobody read them (L12).
+    fn dropped(&self, lines: u64);
+    /// The grace after SIGTERM is over and something is still alive (R12); SIGKILL follows.
+    fn grace_over(&self);
+}
+
+/// What a driver can do on this host; what it can not is said here, never skipped silently.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Name of the driver.
+    pub driver: &'static str,
+    /// Memory, process and CPU limits are enforced.
+    pub limits: bool,
+    /// Every dyno has a user of its own.
+    pub own_users: bool,
+    /// Dynos outlive the daemon.
+    pub survives_daemon: bool,
+    /// Sentences about what is missing.
+    pub missing: Vec<String>,
+}
+
+/// Errors of a driver.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum RuntimeError {
+    /// The cage could not be made.
+    #[error("runtime_start: {0}")]
+    Start(String),
+    /// There is no such dyno.
+    #[error("runtime_unknown: no dyno {0}")]
+    Unknown(DynoId),
+    /// The system refused.
+    #[error("runtime_io: {0}")]
+    Io(String),
+}
+
+/// A driver. The dyno's row is written before `start` is called.
+#[async_trait]
+pub trait Runtime: Send + Sync {
+    /// Starts a cage; returns when the main process was started.
+    async fn start(&self, spec: Spec, sink: Arc<dyn Sink>) -> Result<(), RuntimeError>;
+
+    /// Takes a cage back after a restart of the daemon; false when there is none.
+    async fn recover(&self, id: DynoId, sink: Arc<dyn Sink>) -> Result<bool, RuntimeError>;
+
+    /// Sends a signal to every process of the cage.
+    async fn signal(&self, id: DynoId, signal: i32) -> Result<(), RuntimeError>;
+
+    /// SIGTERM once to every process, SIGKILL after `grace_ms`. Returns at once; see [`Runtime::wait`].
+    async fn stop(&self, id: DynoId, grace_ms: u64) -> Result<(), RuntimeError>;
+
+    /// Waits until no process of the cage is left and all its output was delivered.
+    async fn wait(&self, id: DynoId) -> Result<Exit, RuntimeError>;
+
+    /// Memory in use, bytes, if the driver can tell.
+    async fn memory_bytes(&self, id: DynoId) -> Option<u64>;
+
+    /// Cages that this driver knows or finds on the host.
+    async fn list(&self) -> Result<Vec<DynoId>, RuntimeError>;
+
+    /// Removes what is left of a cage that has ended; ends it first if need be.
+    async fn remove(&self, id: DynoId) -> Result<(), RuntimeError>;
+
+    /// User and group on the host that own the files of a cage; `None` when they stay the daemon's.
+    fn host_user(&self, user_slot: u32) -> Option<(u32, u32)>;
+
+    /// What this driver can do here.
+    fn capabilities(&self) -> Capabilities;
+}

@@ -1,0 +1,109 @@
+//! From the holder to the app: the forked child gives up everything, in a fixed order, and executes the command.
+
+use super::Opened;
+use crate::native::{HoldRequest, seccomp};
+use caps::CapSet;
+use nix::{
+    sys::{
+        resource::{Resource, getrlimit, setrlimit},
+        signal::{SigSet, SigmaskHow, sigprocmask},
+        stat::{Mode, umask},
+    },
+    unistd::{ForkResult, Gid, Pid, Uid, chdir, execve, fork, setgroups, setresgid, setresuid, setsid},
+};
+use std::{
+    ffi::CString,
+    io::Write,
+    os::fd::{AsRawFd, OwnedFd},
+};
+
+/// Most files an app may have open; the soft limit is the same (`runtime.md` section 10).
+const FILES_MAX: u64 = 65_536;
+
+/// Starts the command with `log` as its output; returns its pid in the name space.
+pub fn start(request: &HoldRequest, opened: &Opened, log: OwnedFd) -> Result<Pid, String> {
+    let c_string = |text: &String| CString::new(text.as_bytes()).map_err(|_| format!("NUL in {text:?}"));
+    let argv: Result<Vec<CString>, String> = request.spec.argv.iter().map(c_string).collect();
+    let env: Result<Vec<CString>, String> = request.spec.env.iter().map(|(k, v)| c_string(&format!("{k}={v}"))).collect();
+    let (argv, env) = (argv?, env?);
+    let program = argv.first().ok_or("no command")?.clone();
+    let filters = seccomp::filters()?;
+    // SAFETY: this process has one thread, so the child may use everything.
+    match unsafe { fork() }.map_err(|e| format!("fork: {e}"))? {
+        ForkResult::Parent { child } => Ok(child),
+        ForkResult::Child => {
+            let failed = give_up(request, opened, &log, &filters)
+                .map(|()| match execve(&program, &argv, &env) {
+                    Ok(never) => match never {},
+                    Err(e) => (format!("{}: {e}", program.to_string_lossy()), if e == nix::Error::ENOENT { 127 } else { 126 }),
+                })
+                .unwrap_or_else(|e| (e, 126));
+            eprintln!("{}", failed.0);
+            // SAFETY: ends the process at once, which is what is wanted after a failed exec.
+            unsafe { libc::_exit(failed.1) }
+        }
+    }
+}
+
+fn give_up(request: &HoldRequest, opened: &Opened, log: &OwnedFd, filters: &[seccompiler::BpfProgram]) -> Result<(), String> {
+    let text = |what: &'static str| move |e: nix::Error| format!("{what}: {e}");
+    for number in [1, 2] {
+        // SAFETY: both descriptors are open.
+        if unsafe { libc::dup2(log.as_raw_fd(), number) } < 0 {
+            return Err(format!("dup2: {}", std::io::Error::last_os_error()));
+        }
+    }
+    for mut file in &opened.procs {
+        file.write_all(b"0").map_err(|e| format!("join control group: {e}"))?;
+    }
+    setsid().map_err(text("setsid"))?;
+    limits(request)?;
+    let caps_text = |e: caps::errors::CapsError| e.to_string();
+    caps::clear(None, CapSet::Ambient).map_err(caps_text)?;
+    caps::clear(None, CapSet::Bounding).map_err(caps_text)?;
+    if !request.rootless {
+        setgroups(&[]).map_err(text("setgroups"))?;
+        let (uid, gid) = (Uid::from_raw(request.uid), Gid::from_raw(request.gid));
+        setresgid(gid, gid, gid).map_err(text("setresgid"))?;
+        setresuid(uid, uid, uid).map_err(text("setresuid"))?;
+    }
+    caps::clear(None, CapSet::Effective).map_err(caps_text)?;
+    caps::clear(None, CapSet::Permitted).map_err(caps_text)?;
+    caps::clear(None, CapSet::Inheritable).map_err(caps_text)?;
+    umask(Mode::from_bits_truncate(0o022));
+    chdir(&request.spec.cwd).map_err(|e| format!("{}: {e}", request.spec.cwd.display()))?;
+    // SAFETY: prctl with PR_SET_NO_NEW_PRIVS takes numbers only.
+    if unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) } != 0 {
+        return Err(format!("no_new_privs: {}", std::io::Error::last_os_error()));
+    }
+    reset_signals()?;
+    // SAFETY: closes descriptors above the standard ones; nothing of this process uses them any more.
+    unsafe { libc::close_range(3, libc::c_uint::MAX, 0) };
+    for filter in filters {
+        seccompiler::apply_filter(filter).map_err(|e| format!("seccomp: {e}"))?;
+    }
+    Ok(())
+}
+
+fn limits(request: &HoldRequest) -> Result<(), String> {
+    let text = |e: nix::Error| format!("setrlimit: {e}");
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(text)?;
+    let files = hard.min(FILES_MAX);
+    setrlimit(Resource::RLIMIT_NOFILE, files, files).map_err(text)?;
+    setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(text)?;
+    if !request.rootless {
+        // Counts by user, so it only means something when each dyno has a user of its own.
+        let tasks = u64::from(request.spec.limits.tasks_max);
+        setrlimit(Resource::RLIMIT_NPROC, tasks, tasks).map_err(text)?;
+    }
+    Ok(())
+}
+
+/// Ignored signals and the mask survive `exec`: give the app all 64 as new (`runtime.md` section 12, 5).
+fn reset_signals() -> Result<(), String> {
+    for number in 1..=64 {
+        // SAFETY: SIG_DFL is a valid disposition; numbers that can not be changed answer an error, which is right.
+        unsafe { libc::signal(number, libc::SIG_DFL) };
+    }
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).map_err(|e| format!("signal mask: {e}"))
+}

@@ -1,0 +1,131 @@
+//! `tidemill hold`: PID 1 of a dyno's pid name space and its holder in one. It builds the root, starts the command,
+//! reaps, holds the log pipe and the exit record, and outlives the daemon (`architecture.md` section 2).
+//!
+//! ```text
+//! daemon --exec--> stage 1 (control groups opened, name spaces unshared) --fork--> holder (PID 1) --fork--> app
+//! ```
+//! No async runtime, one thread. The holder stays outside the dyno's control group, so that it reports an out-of-memory
+//! kill instead of dying in it, and ignores every signal that it is not asked to handle.
+
+mod child;
+mod root;
+mod serve;
+
+use super::HoldRequest;
+use nix::{
+    sched::{CloneFlags, unshare},
+    sys::signal::{SigSet, SigmaskHow, sigprocmask},
+    unistd::{ForkResult, fork, pipe2, setsid},
+};
+use std::{
+    fs::{self, File},
+    io::{Read, Write},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::net::UnixListener,
+    },
+    process::ExitCode,
+};
+
+/// Entry of the hidden subcommand: the request comes on standard input, `pid N` and `ready` go to standard output, or
+/// `error: why`.
+pub fn main() -> ExitCode {
+    let mut request = Vec::new();
+    let read = std::io::stdin().read_to_end(&mut request).map_err(|e| e.to_string());
+    let parsed = read.and_then(|_| serde_json::from_slice::<HoldRequest>(&request).map_err(|e| e.to_string()));
+    match parsed.and_then(|request| stage_one(&request)) {
+        Ok(code) => code,
+        Err(reason) => {
+            println!("error: {reason}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What the holder opened before it changed its root.
+struct Opened {
+    listener: UnixListener,
+    run_dir: OwnedFd,
+    procs: Vec<File>,
+}
+
+fn open_all(request: &HoldRequest) -> Result<Opened, String> {
+    // The path of a unix socket is limited to 108 bytes, that of a data directory is not: bind relative.
+    std::env::set_current_dir(&request.run_dir).map_err(|e| format!("{}: {e}", request.run_dir.display()))?;
+    let _ = fs::remove_file(super::proto::SOCKET); // left by a holder that was killed
+    let listener = UnixListener::bind(super::proto::SOCKET).map_err(|e| format!("bind: {e}"))?;
+    listener.set_nonblocking(true).map_err(|e| e.to_string())?;
+    let run_dir = OwnedFd::from(File::open(".").map_err(|e| e.to_string())?);
+    let open = |p: &std::path::PathBuf| File::options().write(true).open(p).map_err(|e| format!("{}: {e}", p.display()));
+    let procs: Result<Vec<File>, String> = request.procs_files.iter().map(open).collect();
+    Ok(Opened { listener, run_dir, procs: procs? })
+}
+
+fn stage_one(request: &HoldRequest) -> Result<ExitCode, String> {
+    let opened = open_all(request)?;
+    // Everything stays blocked in the holder; what it handles comes through a signalfd.
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None).map_err(|e| e.to_string())?;
+    let mut spaces = CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWIPC;
+    if request.rootless {
+        spaces |= CloneFlags::CLONE_NEWUSER;
+    }
+    let (uid, gid) = (nix::unistd::getuid(), nix::unistd::getgid());
+    unshare(spaces).map_err(|e| format!("unshare: {e}"))?;
+    if request.rootless {
+        let map = |path: &str, text: String| fs::write(path, text).map_err(|e| format!("{path}: {e}"));
+        map("/proc/self/setgroups", "deny".into())?;
+        map("/proc/self/uid_map", format!("{} {uid} 1", request.uid))?;
+        map("/proc/self/gid_map", format!("{} {gid} 1", request.gid))?;
+    }
+    let (news_read, news_write) = pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(|e| e.to_string())?;
+    // SAFETY: this process has one thread, so the child may use everything.
+    match unsafe { fork() }.map_err(|e| format!("fork: {e}"))? {
+        ForkResult::Parent { child } => {
+            drop(news_write);
+            let mut news = String::new();
+            File::from(news_read).read_to_string(&mut news).map_err(|e| e.to_string())?;
+            println!("pid {child}\n{news}");
+            Ok(ExitCode::SUCCESS)
+        }
+        ForkResult::Child => {
+            drop(news_read);
+            holder(request, opened, File::from(news_write));
+        }
+    }
+}
+
+/// PID 1. Never returns.
+fn holder(request: &HoldRequest, opened: Opened, mut news: File) -> ! {
+    let started = start(request, &opened);
+    let text = match &started {
+        Ok(_) => "ready".to_string(),
+        Err(reason) => format!("error: {reason}"),
+    };
+    let _ = news.write_all(text.as_bytes()); // without a reader there is nobody to tell
+    drop(news);
+    let code = match started {
+        Ok((main, log)) => serve::run(request, opened, main, log),
+        Err(_) => 1,
+    };
+    std::process::exit(code);
+}
+
+fn start(request: &HoldRequest, opened: &Opened) -> Result<(nix::unistd::Pid, OwnedFd), String> {
+    setsid().map_err(|e| format!("setsid: {e}"))?;
+    // Readable by nobody: in the rootless case the app has the same user as its holder.
+    // SAFETY: prctl with PR_SET_DUMPABLE takes numbers only.
+    unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) };
+    root::build(request)?;
+    let null = File::options().read(true).write(true).open("/dev/null").map_err(|e| format!("/dev/null: {e}"))?;
+    for number in 0..3 {
+        // SAFETY: both descriptors are open; dup2 replaces the standard ones, which nothing else uses.
+        if unsafe { libc::dup2(std::os::fd::AsRawFd::as_raw_fd(&null), number) } < 0 {
+            return Err(format!("dup2: {}", std::io::Error::last_os_error()));
+        }
+    }
+    let (read, write) = pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(|e| format!("pipe: {e}"))?;
+    // A program that opens /dev/stdout opens this pipe anew, which takes its owner (`runtime.md` section 12, 13).
+    nix::unistd::fchown(write.as_fd(), Some(request.uid.into()), Some(request.gid.into())).map_err(|e| format!("fchown: {e}"))?;
+    let main = child::start(request, opened, write)?;
+    Ok((main, read))
+}

@@ -1,0 +1,197 @@
+//! The root file system of a dyno on the host stack: the host's `/usr` read-only, a made-up `/etc`, nothing else of the
+//! host (`runtime.md` section 4).
+
+use crate::native::HoldRequest;
+use nix::{
+    mount::{MntFlags, MsFlags, mount, umount2},
+    sys::stat::{Mode, umask},
+    unistd::{chdir, pivot_root, sethostname},
+};
+use std::{
+    ffi::CString,
+    fs::{self, File},
+    os::unix::{ffi::OsStrExt, fs::PermissionsExt, fs::symlink},
+    path::{Path, PathBuf},
+};
+
+const NONE: Option<&str> = None;
+
+/// Small world-readable files of `/etc` that programs look for; copied, so that nothing of the host is shared.
+const ETC_FILES: &[&str] = &[
+    "ca-certificates.conf", "debian_version", "gai.conf", "host.conf", "hosts", "ld.so.cache", "ld.so.conf", "locale.alias",
+    "localtime", "mime.types", "nsswitch.conf", "npmrc", "os-release", "pip.conf", "protocols", "resolv.conf", "services",
+    "timezone",
+];
+/// Folders of `/etc` without secrets.
+const ETC_DIRS: &[&str] = &["alternatives", "ca-certificates", "fonts", "ld.so.conf.d", "python3", "python3.11", "ssl"];
+/// Top-level folders that are links into `/usr` on a merged system.
+const SYSTEM_DIRS: &[&str] = &["bin", "sbin", "lib", "lib32", "lib64", "libx32"];
+const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom", "tty"];
+/// Parts of /proc that tell about or change the host.
+const PROC_HIDDEN: &[&str] =
+    &["acpi", "kcore", "keys", "latency_stats", "timer_list", "timer_stats", "sched_debug", "scsi", "sysrq-trigger", "kallsyms"];
+const PROC_READ_ONLY: &[&str] = &["bus", "fs", "irq", "sys"];
+const FILE_BYTES_MAX: u64 = 4 << 20;
+
+/// Makes the root and enters it. The caller is in a mount name space of its own.
+pub fn build(request: &HoldRequest) -> Result<(), String> {
+    umask(Mode::from_bits_truncate(0o022));
+    let root = request.run_dir.join("root");
+    mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE).map_err(|e| format!("make mounts private: {e}"))?;
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    mount(Some("tmpfs"), &root, Some("tmpfs"), flags, Some("mode=755,size=64m")).map_err(|e| format!("tmpfs: {e}"))?;
+    bind(Path::new("/usr"), &root.join("usr"), false)?;
+    for name in SYSTEM_DIRS {
+        let source = Path::new("/").join(name);
+        match fs::read_link(&source) {
+            Ok(target) => symlink(target, root.join(name)).map_err(|e| format!("link {name}: {e}"))?,
+            Err(_) if source.is_dir() => bind(&source, &root.join(name), false)?,
+            Err(_) => {}
+        }
+    }
+    etc(&root, request)?;
+    devices(&root, request.rootless)?;
+    memory_file(&root, request.spec.limits.memory_bytes)?;
+    for dir in ["proc", "run", "var/tmp", "var/lib", "home", "opt", "tmp", "app"] {
+        make_dir(&root.join(dir))?;
+    }
+    for item in &request.spec.mounts {
+        let target = root.join(item.target.strip_prefix("/").unwrap_or(&item.target));
+        bind(&item.source, &target, item.writable)?;
+    }
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    mount(Some("proc"), &root.join("proc"), Some("proc"), flags, NONE).map_err(|e| format!("mount /proc: {e}"))?;
+    hide_proc(&root)?;
+    enter(&root)?;
+    sethostname(&request.spec.hostname).map_err(|e| format!("sethostname: {e}"))
+}
+
+fn make_dir(path: &Path) -> Result<(), String> {
+    fs::create_dir_all(path).map_err(|e| format!("mkdir {}: {e}", path.display()))
+}
+
+/// Binds a file or folder, with what is mounted below it.
+fn bind(source: &Path, target: &Path, writable: bool) -> Result<(), String> {
+    let text = |e: &dyn std::fmt::Display| format!("bind {} to {}: {e}", source.display(), target.display());
+    if source.is_dir() {
+        make_dir(target)?;
+    } else {
+        if let Some(parent) = target.parent() {
+            make_dir(parent)?;
+        }
+        File::create(target).map_err(|e| text(&e))?;
+    }
+    mount(Some(source), target, NONE, MsFlags::MS_BIND | MsFlags::MS_REC, NONE).map_err(|e| text(&e))?;
+    let read_only = if writable { 0 } else { libc::MOUNT_ATTR_RDONLY };
+    set_attributes(target, read_only | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV, true).map_err(|e| text(&e))
+}
+
+/// `mount_setattr`, which also reaches what is mounted below, and adds flags without dropping locked ones.
+fn set_attributes(target: &Path, set: u64, recursive: bool) -> Result<(), std::io::Error> {
+    let path = CString::new(target.as_os_str().as_bytes()).map_err(std::io::Error::other)?;
+    let attributes = libc::mount_attr { attr_set: set, attr_clr: 0, propagation: 0, userns_fd: 0 };
+    let flags = if recursive { libc::AT_RECURSIVE } else { 0 };
+    // SAFETY: path is a C string and attributes a struct of the size given; both live over the call.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            libc::AT_FDCWD,
+            path.as_ptr(),
+            flags,
+            &raw const attributes,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    if result < 0 { Err(std::io::Error::last_os_error()) } else { Ok(()) }
+}
+
+fn etc(root: &Path, request: &HoldRequest) -> Result<(), String> {
+    let etc = root.join("etc");
+    make_dir(&etc)?;
+    for name in ETC_FILES {
+        let source = Path::new("/etc").join(name);
+        let Ok(meta) = fs::metadata(&source) else { continue };
+        if meta.is_file() && meta.len() <= FILE_BYTES_MAX && meta.permissions().mode() & 0o004 != 0 {
+            // A file that can not be read is left out; what is needed fails later with its own message.
+            let _ = fs::read(&source).and_then(|bytes| fs::write(etc.join(name), bytes));
+        }
+    }
+    for name in ETC_DIRS {
+        let source = Path::new("/etc").join(name);
+        if source.is_dir() {
+            bind(&source, &etc.join(name), false)?;
+        }
+    }
+    let private = etc.join("ssl/private");
+    if private.is_dir() {
+        let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+        mount(Some("tmpfs"), &private, Some("tmpfs"), flags, Some("mode=000,size=4k")).map_err(|e| format!("hide keys: {e}"))?;
+    }
+    let (uid, gid) = (request.uid, request.gid);
+    let write = |name: &str, text: String| fs::write(etc.join(name), text).map_err(|e| format!("/etc/{name}: {e}"));
+    write("passwd", format!("root:x:0:0:root:/:/usr/sbin/nologin\ndyno:x:{uid}:{gid}:dyno:/app:/bin/bash\n"))?;
+    write("group", format!("root:x:0:\ndyno:x:{gid}:\n"))?;
+    write("hostname", format!("{}\n", request.spec.hostname))
+}
+
+fn devices(root: &Path, rootless: bool) -> Result<(), String> {
+    let dev = root.join("dev");
+    make_dir(&dev.join("shm"))?;
+    make_dir(&dev.join("pts"))?;
+    for name in DEVICES {
+        let target = dev.join(name);
+        File::create(&target).map_err(|e| format!("{}: {e}", target.display()))?;
+        let source = Path::new("/dev").join(name);
+        mount(Some(&source), &target, NONE, MsFlags::MS_BIND, NONE).map_err(|e| format!("bind {}: {e}", source.display()))?;
+    }
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    let shm = dev.join("shm");
+    mount(Some("tmpfs"), &shm, Some("tmpfs"), flags, Some("mode=1777,size=64m")).map_err(|e| format!("/dev/shm: {e}"))?;
+    let options = if rootless { "newinstance,ptmxmode=0666,mode=620" } else { "newinstance,ptmxmode=0666,mode=620,gid=5" };
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
+    mount(Some("devpts"), &dev.join("pts"), Some("devpts"), flags, Some(options)).map_err(|e| format!("/dev/pts: {e}"))?;
+    let links =
+        [("ptmx", "pts/ptmx"), ("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"), ("stderr", "/proc/self/fd/2")];
+    for (name, target) in links {
+        symlink(target, dev.join(name)).map_err(|e| format!("/dev/{name}: {e}"))?;
+    }
+    Ok(())
+}
+
+/// Buildpack scripts read the quota at this version 1 path, whatever the host has (`runtime.md` section 4).
+fn memory_file(root: &Path, bytes: u64) -> Result<(), String> {
+    let dir = root.join("sys/fs/cgroup/memory");
+    make_dir(&dir)?;
+    fs::write(dir.join("memory.limit_in_bytes"), format!("{bytes}\n")).map_err(|e| format!("memory.limit_in_bytes: {e}"))
+}
+
+fn hide_proc(root: &Path) -> Result<(), String> {
+    let proc = root.join("proc");
+    for name in PROC_HIDDEN {
+        let target = proc.join(name);
+        if target.is_dir() {
+            let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+            mount(Some("tmpfs"), &target, Some("tmpfs"), flags, Some("mode=555,size=4k")).map_err(|e| format!("hide {name}: {e}"))?;
+        } else if target.exists() {
+            let null = PathBuf::from("/dev/null");
+            mount(Some(&null), &target, NONE, MsFlags::MS_BIND, NONE).map_err(|e| format!("hide {name}: {e}"))?;
+        }
+    }
+    for name in PROC_READ_ONLY {
+        let target = proc.join(name);
+        if target.is_dir() {
+            mount(Some(&target), &target, NONE, MsFlags::MS_BIND | MsFlags::MS_REC, NONE).map_err(|e| format!("/proc/{name}: {e}"))?;
+            set_attributes(&target, libc::MOUNT_ATTR_RDONLY, true).map_err(|e| format!("/proc/{name}: {e}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes `root` the root and lets go of the host's.
+fn enter(root: &Path) -> Result<(), String> {
+    chdir(root).map_err(|e| format!("chdir: {e}"))?;
+    pivot_root(".", ".").map_err(|e| format!("pivot_root: {e}"))?;
+    umount2(".", MntFlags::MNT_DETACH).map_err(|e| format!("detach the host's root: {e}"))?;
+    chdir("/").map_err(|e| format!("chdir: {e}"))?;
+    set_attributes(Path::new("/"), libc::MOUNT_ATTR_RDONLY, false).map_err(|e| format!("read-only root: {e}"))
+}

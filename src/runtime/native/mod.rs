@@ -1,0 +1,205 @@
+//! The native driver: name spaces, control groups and one holder process per dyno ([`hold`]).
+//!
+//! Network: dynos share the host's network name space. An own one needs a bridge, address translation and a firewall on
+//! the host, which the issue "Dyno supervisor" brings; until then apps can reach each other's ports on loopback, and
+//! the README says so.
+
+mod cgroup;
+mod connection;
+pub mod hold;
+mod proto;
+mod seccomp;
+
+use crate::{Capabilities, Exit, Runtime, RuntimeError, Sink, Spec};
+use async_trait::async_trait;
+use connection::{Command, Live};
+use domain::DynoId;
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::HashMap,
+    fs,
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// First user id of the pool, and of the group pool; one per dyno.
+const FIRST_USER: u32 = 200_000;
+/// User inside the cage when there is only one user to map (rootless).
+const ROOTLESS_USER: u32 = 1000;
+
+/// What the daemon hands to `tidemill hold` on standard input.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct HoldRequest {
+    spec: Spec,
+    run_dir: PathBuf,
+    procs_files: Vec<PathBuf>,
+    rootless: bool,
+    uid: u32,
+    gid: u32,
+}
+
+/// The driver.
+pub struct NativeRuntime {
+    run_dir: PathBuf,
+    program: PathBuf,
+    rootless: bool,
+    slice: Result<cgroup::Slice, String>,
+    live: Mutex<HashMap<DynoId, Arc<Live>>>,
+}
+
+impl NativeRuntime {
+    /// A driver that keeps one folder per dyno under `run_dir`. `program hold` must lead to [`hold::main`]; the daemon
+    /// gives `/proc/self/exe`, which works after an upgrade replaced the file, too.
+    ///
+    /// # Errors
+    /// When the folder can not be made.
+    pub fn new(run_dir: &Path, program: &Path) -> Result<Self, RuntimeError> {
+        fs::create_dir_all(run_dir).map_err(|e| RuntimeError::Io(format!("{}: {e}", run_dir.display())))?;
+        let run_dir = run_dir.canonicalize().map_err(|e| RuntimeError::Io(format!("{}: {e}", run_dir.display())))?;
+        let rootless = !nix::unistd::geteuid().is_root();
+        Ok(Self { run_dir, program: program.to_path_buf(), rootless, slice: cgroup::Slice::find(), live: Mutex::default() })
+    }
+
+    fn live(&self) -> MutexGuard<'_, HashMap<DynoId, Arc<Live>>> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn find(&self, id: DynoId) -> Result<Arc<Live>, RuntimeError> {
+        self.live().get(&id).cloned().ok_or(RuntimeError::Unknown(id))
+    }
+
+    fn dir(&self, id: DynoId) -> PathBuf {
+        self.run_dir.join(id.to_string())
+    }
+
+    fn group(&self, id: DynoId) -> Option<cgroup::Group> {
+        self.slice.as_ref().ok().map(|slice| slice.load(&id.to_string()))
+    }
+
+    /// Connects to the holder and starts the task that serves the connection.
+    async fn connect(&self, id: DynoId, sink: Arc<dyn Sink>) -> Result<(), RuntimeError> {
+        let live = connection::open(&self.dir(id), sink).await.map_err(|e| RuntimeError::Io(format!("holder of {id}: {e}")))?;
+        self.live().insert(id, live);
+        Ok(())
+    }
+
+    /// Runs stage 1 and reads its verdict.
+    async fn launch(&self, request: &HoldRequest) -> Result<(), RuntimeError> {
+        let failed = |e: &dyn std::fmt::Display| RuntimeError::Start(format!("tidemill hold: {e}"));
+        let mut process = tokio::process::Command::new(&self.program)
+            .arg0("tidemill-hold")
+            .arg("hold")
+            .env_clear()
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(|e| failed(&e))?;
+        let json = serde_json::to_vec(request).map_err(|e| failed(&e))?;
+        if let Some(mut input) = process.stdin.take() {
+            input.write_all(&json).await.map_err(|e| failed(&e))?;
+        }
+        let mut answer = String::new();
+        if let Some(mut output) = process.stdout.take() {
+            output.read_to_string(&mut answer).await.map_err(|e| failed(&e))?;
+        }
+        process.wait().await.map_err(|e| failed(&e))?;
+        if answer.lines().any(|l| l == "ready") {
+            return Ok(());
+        }
+        let reason = answer.lines().find_map(|l| l.strip_prefix("error: ")).unwrap_or("ended without a word").to_string();
+        Err(failed(&reason))
+    }
+}
+
+#[async_trait]
+impl Runtime for NativeRuntime {
+    async fn start(&self, spec: Spec, sink: Arc<dyn Sink>) -> Result<(), RuntimeError> {
+        let id = spec.id;
+        let run_dir = self.dir(id);
+        fs::create_dir_all(run_dir.join("root")).map_err(|e| RuntimeError::Io(format!("{}: {e}", run_dir.display())))?;
+        let procs_files = match &self.slice {
+            Ok(slice) => slice.create(&id.to_string(), &spec.limits).map_err(RuntimeError::Start)?.procs_files(),
+            Err(_) => Vec::new(),
+        };
+        let (uid, gid) = self.host_user(spec.user_slot).unwrap_or((ROOTLESS_USER, ROOTLESS_USER));
+        let request = HoldRequest { spec, run_dir, procs_files, rootless: self.rootless, uid, gid };
+        let started = self.launch(&request).await;
+        if let Err(e) = started {
+            self.remove(id).await?;
+            return Err(e);
+        }
+        self.connect(id, sink).await
+    }
+
+    async fn recover(&self, id: DynoId, sink: Arc<dyn Sink>) -> Result<bool, RuntimeError> {
+        if !self.dir(id).exists() {
+            return Ok(false);
+        }
+        Ok(self.connect(id, sink).await.is_ok())
+    }
+
+    async fn signal(&self, id: DynoId, signal: i32) -> Result<(), RuntimeError> {
+        self.find(id)?.send(Command::Signal(signal)).await;
+        Ok(())
+    }
+
+    async fn stop(&self, id: DynoId, grace_ms: u64) -> Result<(), RuntimeError> {
+        self.find(id)?.send(Command::Stop { grace_ms }).await;
+        Ok(())
+    }
+
+    async fn wait(&self, id: DynoId) -> Result<Exit, RuntimeError> {
+        let live = self.find(id)?;
+        let mut exit = live.exit().await;
+        exit.oom = self.group(id).is_some_and(|g| g.oom_killed());
+        Ok(exit)
+    }
+
+    async fn memory_bytes(&self, id: DynoId) -> Option<u64> {
+        self.group(id)?.memory_bytes()
+    }
+
+    async fn list(&self) -> Result<Vec<DynoId>, RuntimeError> {
+        let entries = fs::read_dir(&self.run_dir).map_err(|e| RuntimeError::Io(e.to_string()))?;
+        Ok(entries.flatten().filter_map(|e| e.file_name().to_str()?.parse().ok()).collect())
+    }
+
+    async fn remove(&self, id: DynoId) -> Result<(), RuntimeError> {
+        let live = self.live().remove(&id);
+        if let Some(live) = live {
+            live.send(Command::Stop { grace_ms: 0 }).await;
+            live.exit().await;
+            live.send(Command::Collect).await;
+        }
+        let (group, dir) = (self.group(id), self.dir(id));
+        let removed = tokio::task::spawn_blocking(move || {
+            if let Some(group) = group {
+                group.delete();
+            }
+            match fs::remove_dir_all(&dir) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(format!("{}: {e}", dir.display())),
+                _ => Ok(()),
+            }
+        });
+        removed.await.map_err(|e| RuntimeError::Io(e.to_string()))?.map_err(RuntimeError::Io)
+    }
+
+    fn host_user(&self, user_slot: u32) -> Option<(u32, u32)> {
+        (!self.rootless).then_some((FIRST_USER + user_slot, FIRST_USER + user_slot))
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        let mut missing = Vec::new();
+        if self.rootless {
+            missing.push("not root: all dynos and builds run as the daemon's own user, apart only by name spaces".to_string());
+        }
+        if let Err(reason) = &self.slice {
+            missing.push(format!("no memory, process and CPU limits: {reason}"));
+        }
+        missing.push("dynos share the host's network: apps can reach each other's ports on loopback".into());
+        Capabilities { driver: "native", limits: self.slice.is_ok(), own_users: !self.rootless, survives_daemon: true, missing }
+    }
+}
