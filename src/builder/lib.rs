@@ -1,1 +1,15 @@
-//! room
+//! From source to slug: archives taken in safely, the buildpack contract, the slug format, the build cache.
+//!
+//! Every script of a buildpack runs inside a [`runtime::Runtime`] cage as an unprivileged user; this room itself only
+//! moves files. It must not know releases, users or the store.
+
+mod archive;
+mod build;
+mod cage;
+mod packs;
+mod slug;
+mod yaml;
+
+pub use archive::{ArchiveError, Limits as ArchiveLimits, Owner, unpack};
+pub use build::{BuildError, BuildRequest, BuildResult, Builder};
+pub use slug::{PackedSlug, SlugError, file_checksum, pack, unpack_slug};

@@ -239,7 +239,9 @@ async fn pipe_17_a_new_daemon_takes_the_dyno_back() {
     assert!(again.recover(id, second.clone()).await.unwrap());
     fs::write(world.dir.path().join(format!("tmp-{id}/go")), "").unwrap();
     let exit = again.wait(id).await.unwrap();
-    assert_eq!((exit.status, second.text().as_str()), (4, "two\n"));
+    assert_eq!(exit.status, 4);
+    // What the first daemon had not acknowledged yet comes again; nothing is lost.
+    assert!(["two\n", "one\ntwo\n"].contains(&second.text().as_str()), "{}", second.text());
     again.remove(id).await.unwrap();
     assert!(!again.recover(id, second).await.unwrap());
 }
