@@ -1,1 +1,234 @@
-//! room
+//! What makes it so: one actor per app reads what is wanted and what is, plans, and acts.
+//!
+//! Woken by the events of the store; knows no other signal. One code path for the normal case, for recovery and for the
+//! start of the daemon (`architecture.md` section 3). This room must not answer requests: nobody calls it but the binary.
+
+mod actor;
+mod builds;
+mod dynos;
+mod environment;
+mod fetch;
+mod pools;
+mod routes;
+mod rows;
+mod sinks;
+
+pub use fetch::fetch_into;
+
+use builder::Builder;
+use domain::{AppId, Build, BuildStatus, DynoState, EventBody, restart::Backoff, time::Clock};
+use logs::{Logs, Outputs};
+use router::Router;
+use runtime::Runtime;
+use service::{Ctx, Service};
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use store::{ReadRows, Sealer, Store, StoreError, tables};
+use tokio::sync::{Notify, Semaphore};
+
+/// What the engine works with.
+pub struct Parts {
+    /// Rows and events.
+    pub store: Store,
+    /// For what a user could do as well.
+    pub service: Service,
+    /// Runs dynos.
+    pub runtime: Arc<dyn Runtime>,
+    /// Runs builds.
+    pub builder: Arc<Builder>,
+    /// Gets the routes.
+    pub router: Arc<Router>,
+    /// App logs.
+    pub logs: Logs,
+    /// Build output.
+    pub outputs: Outputs,
+    /// Opens config vars.
+    pub sealer: Arc<Sealer>,
+    /// Where "now" comes from.
+    pub clock: Arc<dyn Clock>,
+    /// Numbers and folders.
+    pub settings: Settings,
+}
+
+/// Numbers and folders of this installation.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Platform domain.
+    pub domain: String,
+    /// Folders of running dynos.
+    pub dyno_dir: PathBuf,
+    /// Folders that hold one entry per app, removed with it.
+    pub app_dirs: Vec<PathBuf>,
+    /// A web dyno must accept within this time (R10).
+    pub boot_timeout: Duration,
+    /// Waits after crashes.
+    pub backoff: Backoff,
+    /// Builds at the same time.
+    pub builds_at_once: usize,
+}
+
+/// The running engine.
+#[derive(Clone)]
+pub struct Engine {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    parts: Parts,
+    actors: Mutex<HashMap<AppId, Arc<Notify>>>,
+    routes: routes::Routes,
+    users: pools::Users,
+    ports: pools::Ports,
+    build_slots: Semaphore,
+    build_turns: Mutex<HashMap<AppId, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+impl Engine {
+    /// Takes back what runs, fails what was cut short, starts the actors, and then follows the events.
+    ///
+    /// # Errors
+    /// When the store can not be read.
+    pub async fn start(parts: Parts) -> Result<Self, service::Error> {
+        let build_slots = Semaphore::new(parts.settings.builds_at_once);
+        let shared = Arc::new(Shared {
+            parts,
+            actors: Mutex::default(),
+            routes: routes::Routes::default(),
+            users: pools::Users::default(),
+            ports: pools::Ports::new(),
+            build_slots,
+            build_turns: Mutex::default(),
+        });
+        let engine = Self { shared };
+        let committed = engine.shared.parts.store.committed();
+        let from = *committed.borrow();
+        engine.fail_interrupted_builds().await?;
+        engine.recover_dynos().await?;
+        for app in engine.shared.parts.store.scan(&tables::APPS, &())? {
+            engine.shared.routes.refresh(&engine.shared.parts, app.id)?;
+            engine.wake(app.id);
+        }
+        tokio::spawn(engine.clone().follow_events(committed, from + 1));
+        Ok(engine)
+    }
+
+    /// Stops every dyno and waits until all are gone, at most `limit`.
+    pub async fn stop_all(&self, limit: Duration) {
+        let stopping = async {
+            let ids = self.shared.parts.runtime.list().await.unwrap_or_default();
+            for id in &ids {
+                let _ = self.shared.parts.runtime.stop(*id, domain::limits::STOP_GRACE_MS).await; // gone is good
+            }
+            for id in ids {
+                let _ = self.shared.parts.runtime.wait(id).await;
+            }
+        };
+        if tokio::time::timeout(limit, stopping).await.is_err() {
+            tracing::warn!("engine.stop_limit: some dynos did not end in time");
+        }
+    }
+
+    /// Looks after the app soon.
+    fn wake(&self, app: AppId) {
+        let notify = {
+            let mut actors = self.actors();
+            match actors.get(&app) {
+                Some(notify) => notify.clone(),
+                None => {
+                    let notify = Arc::new(Notify::new());
+                    actors.insert(app, notify.clone());
+                    tokio::spawn(actor::run(self.clone(), app, notify.clone()));
+                    notify
+                }
+            }
+        };
+        notify.notify_one();
+    }
+
+    fn actors(&self) -> MutexGuard<'_, HashMap<AppId, Arc<Notify>>> {
+        self.shared.actors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The spine: every committed event wakes whoever it concerns.
+    async fn follow_events(self, mut committed: tokio::sync::watch::Receiver<u64>, mut next: u64) {
+        const EVENTS_AT_ONCE: usize = 500;
+        loop {
+            let newest = *committed.borrow_and_update();
+            while next <= newest {
+                let events = match self.shared.parts.store.scan_from(&tables::EVENTS, &next, EVENTS_AT_ONCE) {
+                    Ok(events) => events,
+                    Err(e) => {
+                        tracing::error!(error = %e, "engine.events_unreadable: trying again with the next change");
+                        break;
+                    }
+                };
+                for event in &events {
+                    self.react(event.app, &event.body);
+                }
+                let Some(last) = events.last() else { break };
+                next = last.seq + 1;
+            }
+            if committed.changed().await.is_err() {
+                return; // the store was closed
+            }
+        }
+    }
+
+    fn react(&self, app: Option<AppId>, body: &EventBody) {
+        let Some(app) = app else { return };
+        match body {
+            EventBody::BuildCreated { build } => {
+                tokio::spawn(builds::run(self.clone(), *build));
+            }
+            EventBody::AppDestroyed | EventBody::AppUpdated | EventBody::DomainChanged { .. } => {
+                if let Err(e) = self.shared.routes.refresh(&self.shared.parts, app) {
+                    tracing::error!(error = %e, "engine.routes_failed");
+                }
+                self.wake(app);
+            }
+            _ => self.wake(app),
+        }
+    }
+
+    /// A build that was cut short by the end of the daemon failed; its ref was not moved.
+    async fn fail_interrupted_builds(&self) -> Result<(), StoreError> {
+        let pending: Vec<Build> =
+            self.shared.parts.store.scan(&tables::BUILDS, &())?.into_iter().filter(|b| b.status == BuildStatus::Pending).collect();
+        for build in pending {
+            let output = self.shared.parts.outputs.live(build.id);
+            output.line(" !     The platform was restarted during the build; push again.");
+            builds::finish_failed(self, &build, "The platform was restarted during the build.").await?;
+            self.shared.parts.outputs.close(build.id);
+        }
+        Ok(())
+    }
+
+    /// Takes back every live dyno by id, forgets rows whose process is gone, removes cages without a row.
+    async fn recover_dynos(&self) -> Result<(), StoreError> {
+        let parts = &self.shared.parts;
+        let rows = parts.store.scan(&tables::DYNOS, &())?;
+        let known: Vec<_> = rows.iter().map(|d| d.id).collect();
+        for id in parts.runtime.list().await.unwrap_or_default().into_iter().filter(|id| !known.contains(id)) {
+            if let Err(e) = parts.runtime.remove(id).await {
+                tracing::warn!(error = %e, dyno = %id, "engine.orphan_left");
+            }
+        }
+        for dyno in rows {
+            self.shared.users.reserve(dyno.user_slot);
+            dyno.port.into_iter().for_each(|port| self.shared.ports.reserve(port));
+            if dyno.state == DynoState::Crashed {
+                continue;
+            }
+            dynos::take_back(self, dyno).await?;
+        }
+        Ok(())
+    }
+
+    fn ctx(&self) -> Ctx {
+        Ctx::platform(self.shared.parts.clock.now())
+    }
+}

@@ -1,1 +1,17 @@
-//! room
+//! The git receiver: smart HTTP in front of real `git`, and the pre-receive hook that turns a push into a build
+//! (`git-contract.md`). This room must not know the engine: it asks `service` for a build and reads its output.
+//!
+//! ```text
+//! client -> HTTP -> git receive-pack (quarantine) -> pre-receive hook -> unix socket -> build -> output back the same way
+//! ```
+//! Nothing a user typed reaches a shell: git gets an argv, and the repository is named by the app's id.
+
+mod hook;
+mod http;
+mod pkt;
+mod push;
+mod repository;
+
+pub use hook::main as hook_main;
+pub use http::router;
+pub use push::Receiver;

@@ -78,6 +78,11 @@ impl Tail {
         (tail, live.then_some(TailSender { filter, lines: sender, lost }))
     }
 
+    /// The history alone.
+    pub fn into_history(self) -> impl Iterator<Item = LogLine> {
+        self.history
+    }
+
     /// The next line; `None` at the end of the history when the tail is not live.
     pub async fn next(&mut self) -> Option<LogLine> {
         if let Some(line) = self.history.next() {

@@ -1,1 +1,19 @@
-//! room
+//! The data plane: listeners, HTTP, dyno choice, H-codes. Fed by snapshots only ([`Table`]); no lock and no store on the
+//! request path. This room must not know how dynos are run or where apps are stored.
+//!
+//! ```text
+//! accept -> parse -> host to route -> claim a dyno (choose and count in one step) -> forward -> stream back -> one line
+//! ```
+
+mod access_log;
+mod code;
+mod headers;
+mod listener;
+mod proxy;
+mod table;
+mod upstream;
+
+pub use code::Code;
+pub use listener::{Listener, Shutdown};
+pub use proxy::{Body, BoxError, Control, ControlFuture, Router};
+pub use table::{AppRoute, Backend, Claim, Table};

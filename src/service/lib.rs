@@ -1,1 +1,149 @@
-//! room
+//! The application layer: one file per resource. Each operation authorises, checks, makes one store transaction and
+//! answers when that is durable (`architecture.md` section 3). It writes intent and touches nothing outside: what runs
+//! is the business of `engine`, which reads the events.
+
+mod access;
+mod apps;
+mod auth;
+mod builds;
+mod config;
+mod context;
+mod domains;
+mod dynos;
+mod error;
+mod formation;
+mod log_sessions;
+mod releases;
+mod sources;
+
+pub use access::{Action, may};
+pub use apps::{AppChange, NewApp};
+pub use auth::SetupSecret;
+pub use builds::NewBuild;
+pub use config::{read_config, write_config};
+pub use context::{Actor, Ctx};
+pub use error::{Error, Kind, Result};
+pub use formation::{FormationChange, Quantity};
+pub use log_sessions::LogRequest;
+pub use releases::{ReleaseDraft, add_release};
+pub use sources::Source;
+
+use domain::{App, AppId, time::Clock};
+use logs::{Logs, Outputs};
+use std::{path::PathBuf, sync::Arc};
+use store::{ReadRows, Sealer, Store, tables};
+
+/// The operations. Cheap to clone.
+#[derive(Clone)]
+pub struct Service {
+    inner: Arc<Inner>,
+}
+
+/// What the operations need.
+pub struct Parts {
+    /// Rows.
+    pub store: Store,
+    /// App logs.
+    pub logs: Logs,
+    /// Build output.
+    pub outputs: Outputs,
+    /// Opens and seals config vars.
+    pub sealer: Arc<Sealer>,
+    /// Where "now" comes from.
+    pub clock: Arc<dyn Clock>,
+    /// Addresses that are shown to people.
+    pub addresses: Addresses,
+    /// Uploaded sources.
+    pub upload_dir: PathBuf,
+    /// Slugs by id.
+    pub slug_dir: PathBuf,
+}
+
+/// How this installation is reached.
+#[derive(Clone, Debug)]
+pub struct Addresses {
+    /// `http` or `https`.
+    pub scheme: &'static str,
+    /// Platform domain, for instance `localhost`.
+    pub domain: String,
+    /// Port, when it is not the scheme's own.
+    pub port: Option<u16>,
+}
+
+impl Addresses {
+    /// `scheme://host:port` of a host.
+    pub fn url(&self, host: &str) -> String {
+        match self.port {
+            Some(port) => format!("{}://{host}:{port}", self.scheme),
+            None => format!("{}://{host}", self.scheme),
+        }
+    }
+
+    /// Address of an app, with a slash at the end.
+    pub fn app_url(&self, name: &str) -> String {
+        format!("{}/", self.url(&format!("{name}.{}", self.domain)))
+    }
+
+    /// Address for `git push`.
+    pub fn git_url(&self, name: &str) -> String {
+        format!("{}/{name}.git", self.url(&self.domain))
+    }
+}
+
+struct Inner {
+    parts: Parts,
+    sessions: log_sessions::Sessions,
+    sources: sources::Sources,
+}
+
+impl Service {
+    /// The operations over `parts`.
+    pub fn new(parts: Parts) -> Self {
+        Self { inner: Arc::new(Inner { parts, sessions: log_sessions::Sessions::default(), sources: sources::Sources::default() }) }
+    }
+
+    fn parts(&self) -> &Parts {
+        &self.inner.parts
+    }
+
+    fn store(&self) -> &Store {
+        &self.inner.parts.store
+    }
+
+    /// How this installation is reached.
+    pub fn addresses(&self) -> &Addresses {
+        &self.inner.parts.addresses
+    }
+
+    /// App logs, for readers that were authorised.
+    pub fn logs(&self) -> &Logs {
+        &self.inner.parts.logs
+    }
+
+    /// Build output, for readers that hold its key.
+    pub fn outputs(&self) -> &Outputs {
+        &self.inner.parts.outputs
+    }
+
+    /// An app by id or name, if the actor may do `action` with it.
+    fn app_for(&self, ctx: &Ctx, action: Action, id_or_name: &str) -> Result<App> {
+        let app = find_app(self.store(), id_or_name)?;
+        access::check(ctx, action, Some(&app))?;
+        Ok(app)
+    }
+
+    /// The line of a user's action in the app's log (`runtime.md` section 3).
+    fn log_action(&self, app: AppId, ctx: &Ctx, what: &str) {
+        self.logs().app(app).write("app", "api", format!("{what} by user {}", ctx.email()));
+    }
+}
+
+/// An app by id or by name.
+fn find_app(rows: &impl ReadRows, id_or_name: &str) -> Result<App> {
+    let missing = || Error::not_found("app", "Couldn't find that app.");
+    let id = match id_or_name.parse::<AppId>() {
+        Ok(id) => id,
+        Err(_) => rows.get(&tables::APP_BY_NAME, &id_or_name.to_string())?.ok_or_else(missing)?,
+    };
+    rows.get(&tables::APPS, &id)?.ok_or_else(missing)
+}

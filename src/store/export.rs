@@ -5,6 +5,7 @@ use crate::{
     codec::{self, Change},
     frame,
     journal::sync_dir,
+    tx::RawRow,
     working::Working,
 };
 use serde::{Deserialize, Serialize};
@@ -19,7 +20,7 @@ enum Part {
     /// First frame: all records up to this one are inside.
     Head { seq: u64 },
     /// Some rows.
-    Rows(Vec<(Vec<u8>, Vec<u8>)>),
+    Rows(Vec<RawRow>),
     /// Last frame: how many rows there were.
     End { rows: u64 },
 }
@@ -115,7 +116,7 @@ pub fn load_newest(dir: &Path, working: &Working) -> Result<u64, StoreError> {
     Ok(0)
 }
 
-type Rows = Vec<(Vec<u8>, Vec<u8>)>;
+type Rows = Vec<RawRow>;
 
 fn parse(bytes: &[u8]) -> Result<(u64, Rows), StoreError> {
     let damaged = |what: &str| StoreError::Corrupt(format!("export: {what}"));

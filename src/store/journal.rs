@@ -54,7 +54,7 @@ impl Journal {
                 cut.bytes += set_aside(path, 0)?;
                 continue;
             }
-            let expected = (journal.last_seq > 0).then_some(journal.last_seq + 1).unwrap_or(*first);
+            let expected = if journal.last_seq > 0 { journal.last_seq + 1 } else { *first };
             if *first != expected {
                 cut = Some(Cut { segment: path.clone(), offset: 0, bytes: set_aside(path, 0)? });
                 continue;

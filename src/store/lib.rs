@@ -24,7 +24,7 @@ pub use error::StoreError;
 pub use journal::Cut;
 pub use seal::Sealer;
 pub use table::{Key, Table};
-pub use tx::{ReadRows, Tx};
+pub use tx::{RawRow, ReadRows, Tx};
 pub use working::Opener;
 
 use std::{
@@ -178,7 +178,7 @@ impl ReadRows for Store {
         self.working.get(key)
     }
 
-    fn raw_scan(&self, from: &[u8], prefix: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    fn raw_scan(&self, from: &[u8], prefix: &[u8], limit: usize) -> Result<Vec<RawRow>, StoreError> {
         self.working.scan(from, prefix, limit)
     }
 }

@@ -10,7 +10,9 @@ use crate::{
 pub const CURRENT: u64 = 1;
 
 /// `STEPS[n]` leads from schema `n + 1` to `n + 2`.
-const STEPS: &[fn(&mut Tx) -> Result<(), StoreError>] = &[];
+const STEPS: &[Step] = &[];
+
+type Step = fn(&mut Tx) -> Result<(), StoreError>;
 
 /// Brings the store to [`CURRENT`]; refuses data of a newer version.
 pub fn run(store: &Store) -> Result<(), StoreError> {

@@ -11,6 +11,9 @@ use domain::{AccountId, AppId, Event, EventBody, UnixMs};
 use serde::{Serialize, de::DeserializeOwned};
 use std::collections::BTreeMap;
 
+/// Key and stored value.
+pub type RawRow = (Vec<u8>, Vec<u8>);
+
 /// Typed reading, for transactions and for committed data alike.
 pub trait ReadRows {
     /// The value of a key.
@@ -23,7 +26,7 @@ pub trait ReadRows {
     ///
     /// # Errors
     /// When the working copy can not be read.
-    fn raw_scan(&self, from: &[u8], prefix: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError>;
+    fn raw_scan(&self, from: &[u8], prefix: &[u8], limit: usize) -> Result<Vec<RawRow>, StoreError>;
 
     /// One row.
     ///
@@ -153,7 +156,7 @@ impl ReadRows for Tx<'_> {
         }
     }
 
-    fn raw_scan(&self, from: &[u8], prefix: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    fn raw_scan(&self, from: &[u8], prefix: &[u8], limit: usize) -> Result<Vec<RawRow>, StoreError> {
         let pending = |overlay: &Overlay| overlay.range(from.to_vec()..).any(|(key, _)| key.starts_with(prefix));
         if !pending(self.group) && !pending(&self.own) {
             return self.working.scan(from, prefix, limit);

@@ -6,6 +6,7 @@ use crate::{
     export,
     journal::Journal,
     tables,
+    tx::RawRow,
 };
 use std::{
     fs,
@@ -54,7 +55,7 @@ impl Working {
         self.db.get(key).map(|v| v.map(|v| v.to_vec())).map_err(|e| sled_error(&e))
     }
 
-    pub fn scan(&self, from: &[u8], prefix: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    pub fn scan(&self, from: &[u8], prefix: &[u8], limit: usize) -> Result<Vec<RawRow>, StoreError> {
         let mut rows = Vec::new();
         for row in self.db.range(from.to_vec()..) {
             let (key, value) = row.map_err(|e| sled_error(&e))?;
@@ -95,7 +96,7 @@ impl Working {
     }
 
     /// Every row of the tables, in order.
-    pub fn rows(&self) -> impl Iterator<Item = Result<(Vec<u8>, Vec<u8>), StoreError>> {
+    pub fn rows(&self) -> impl Iterator<Item = Result<RawRow, StoreError>> {
         self.db.range([1u8].to_vec()..).map(|row| row.map(|(k, v)| (k.to_vec(), v.to_vec())).map_err(|e| sled_error(&e)))
     }
 }
@@ -122,7 +123,7 @@ impl Shared {
         self.current()?.get(key)
     }
 
-    pub fn scan(&self, from: &[u8], prefix: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    pub fn scan(&self, from: &[u8], prefix: &[u8], limit: usize) -> Result<Vec<RawRow>, StoreError> {
         self.current()?.scan(from, prefix, limit)
     }
 }

@@ -1,0 +1,219 @@
+//! From rows to wire types.
+
+use domain::{AccountId, SlugId, size};
+use service::Service;
+use uuid::Uuid;
+use wire::{IdRef, NameRef, UserRef, time};
+
+/// Stable ids of the only region, stack and generation.
+const REGION: Uuid = Uuid::from_u128(0x5907_1ac2_4be5_4c28_8f3a_0b6c_0d1e_0001);
+const STACK: Uuid = Uuid::from_u128(0x5907_1ac2_4be5_4c28_8f3a_0b6c_0d1e_0002);
+const GENERATION: Uuid = Uuid::from_u128(0x5907_1ac2_4be5_4c28_8f3a_0b6c_0d1e_0003);
+
+fn named(id: Uuid, name: &str) -> NameRef {
+    NameRef { id, name: name.into() }
+}
+
+fn user(service: &Service, id: AccountId) -> Result<UserRef, service::Error> {
+    let account = service.account(id)?;
+    Ok(UserRef { id: account.id.0, email: account.email })
+}
+
+/// An account.
+pub fn account(account: &domain::Account) -> wire::Account {
+    wire::Account {
+        id: account.id.0,
+        email: account.email.clone(),
+        name: account.name.clone(),
+        allow_tracking: false,
+        beta: false,
+        created_at: time(account.created_at.0),
+        default_organization: None,
+        default_team: None,
+        delinquent_at: None,
+        federated: false,
+        identity_provider: None,
+        last_login: None,
+        sms_number: None,
+        suspended_at: None,
+        two_factor_authentication: false,
+        updated_at: time(account.created_at.0),
+        verified: true,
+    }
+}
+
+/// An app.
+pub fn app(service: &Service, app: &domain::App) -> Result<wire::App, service::Error> {
+    let stack = named(STACK, &app.stack);
+    Ok(wire::App {
+        id: app.id.0,
+        name: app.name.clone(),
+        owner: user(service, app.owner)?,
+        region: named(REGION, "local"),
+        stack: stack.clone(),
+        build_stack: stack,
+        generation: named(GENERATION, "cedar"),
+        web_url: service.addresses().app_url(&app.name),
+        git_url: service.addresses().git_url(&app.name),
+        acm: false,
+        archived_at: None,
+        buildpack_provided_description: app.detected.clone(),
+        create_status: "complete".into(),
+        created_at: time(app.created_at.0),
+        internal_routing: None,
+        maintenance: app.maintenance,
+        organization: None,
+        released_at: app.released_at.map(|t| time(t.0)),
+        repo_size: app.repo_bytes,
+        slug_size: app.slug_bytes,
+        space: None,
+        team: None,
+        updated_at: time(app.updated_at.0),
+    })
+}
+
+/// A buildpack by the name that the user gave.
+pub fn buildpack(name: &str) -> wire::Buildpack {
+    let short = name.strip_prefix("urn:buildpack:").unwrap_or(name);
+    let embedded = ["nodejs", "python", "static", "procfile"].contains(&short.strip_prefix("heroku/").unwrap_or(short));
+    if embedded {
+        let short = short.strip_prefix("heroku/").unwrap_or(short);
+        return wire::Buildpack { url: format!("urn:buildpack:heroku/{short}"), name: format!("heroku/{short}") };
+    }
+    wire::Buildpack { url: name.into(), name: name.into() }
+}
+
+/// A build.
+pub fn build(service: &Service, build: &domain::Build) -> Result<wire::Build, service::Error> {
+    let base = service.addresses().url(&service.addresses().domain);
+    let packs = (!build.buildpacks.is_empty()).then(|| build.buildpacks.iter().map(|p| buildpack(p)).collect());
+    Ok(wire::Build {
+        id: build.id.0,
+        app: IdRef { id: build.app.0 },
+        buildpacks: packs,
+        created_at: time(build.created_at.0),
+        output_stream_url: format!("{base}/streams/builds/{}/{}", build.id, build.output_key),
+        release: build.release.map(|r| IdRef { id: r.0 }),
+        slug: build.slug.map(|s| IdRef { id: s.0 }),
+        source_blob: wire::SourceBlob {
+            url: build.source.url.clone(),
+            checksum: build.source.checksum.clone(),
+            version: build.source.version.clone(),
+            version_description: build.source.version_description.clone(),
+        },
+        stack: build.stack.clone(),
+        status: build.status.as_str().into(),
+        updated_at: time(build.updated_at.0),
+        user: user(service, build.user)?,
+        failure: build.failure.clone(),
+    })
+}
+
+/// A slug.
+pub fn slug(service: &Service, slug: &domain::Slug) -> wire::Slug {
+    let base = service.addresses().url(&service.addresses().domain);
+    wire::Slug {
+        id: slug.id.0,
+        blob: wire::Blob { method: "get".into(), url: format!("{base}/streams/slugs/{}/{}", slug.id, slug.blob_key) },
+        buildpack_provided_description: slug.detected.clone(),
+        checksum: slug.checksum.clone(),
+        commit: slug.commit.clone(),
+        commit_description: slug.commit_description.clone(),
+        created_at: time(slug.created_at.0),
+        process_types: slug.process_types.clone(),
+        size: slug.bytes,
+        stack: named(STACK, &slug.stack),
+        updated_at: time(slug.created_at.0),
+    }
+}
+
+fn id_ref(slug: Option<SlugId>) -> Option<IdRef> {
+    slug.map(|s| IdRef { id: s.0 })
+}
+
+/// A release.
+pub fn release(service: &Service, app: &domain::App, release: &domain::Release) -> Result<wire::Release, service::Error> {
+    Ok(wire::Release {
+        id: release.id.0,
+        version: release.version,
+        status: release.status.as_str().into(),
+        description: release.description.clone(),
+        addon_plan_names: vec![],
+        app: named(app.id.0, &app.name),
+        artifacts: vec![],
+        created_at: time(release.created_at.0),
+        current: app.current == Some(release.version),
+        eligible_for_rollback: release.slug.is_some() && release.status == domain::ReleaseStatus::Succeeded,
+        output_stream_url: None,
+        slug: id_ref(release.slug),
+        updated_at: time(release.updated_at.0),
+        user: user(service, release.user)?,
+    })
+}
+
+/// A formation entry.
+pub fn formation(app: &domain::App, entry: &domain::Formation, command: &str) -> wire::Formation {
+    let size = size::find_or_default(&entry.size);
+    wire::Formation {
+        id: entry.id,
+        app: named(app.id.0, &app.name),
+        command: command.into(),
+        created_at: time(entry.created_at.0),
+        dyno_size: named(Uuid::parse_str(size.id).unwrap_or_default(), size.name),
+        quantity: entry.quantity,
+        size: size.name.into(),
+        ptype: entry.ptype.clone(),
+        updated_at: time(entry.updated_at.0),
+    }
+}
+
+/// A dyno. `release` is its release's id.
+pub fn dyno(app: &domain::App, dyno: &domain::Dyno, release: Uuid) -> wire::Dyno {
+    wire::Dyno {
+        id: dyno.id.0,
+        app: named(app.id.0, &app.name),
+        attach_url: None,
+        command: dyno.command.clone(),
+        created_at: time(dyno.created_at.0),
+        name: dyno.name(),
+        release: wire::ReleaseRef { id: release, version: dyno.release },
+        size: dyno.size.clone(),
+        state: dyno.state.as_str().into(),
+        ptype: dyno.ptype.clone(),
+        updated_at: time(dyno.updated_at.0),
+    }
+}
+
+/// A custom domain.
+pub fn domain(service: &Service, app: &domain::App, row: &domain::AppDomain) -> wire::Domain {
+    wire::Domain {
+        id: row.id,
+        app: named(app.id.0, &app.name),
+        acm_status: None,
+        acm_status_reason: None,
+        cname: Some(format!("{}.{}", app.name, service.addresses().domain)),
+        created_at: time(row.created_at.0),
+        hostname: row.hostname.clone(),
+        kind: "custom".into(),
+        sni_endpoint: None,
+        status: "none".into(),
+        updated_at: time(row.created_at.0),
+    }
+}
+
+/// The default domain of an app, which is no row.
+pub fn default_domain(service: &Service, app: &domain::App) -> wire::Domain {
+    wire::Domain {
+        id: app.id.0,
+        app: named(app.id.0, &app.name),
+        acm_status: None,
+        acm_status_reason: None,
+        cname: None,
+        created_at: time(app.created_at.0),
+        hostname: format!("{}.{}", app.name, service.addresses().domain),
+        kind: "heroku".into(),
+        sni_endpoint: None,
+        status: "succeeded".into(),
+        updated_at: time(app.updated_at.0),
+    }
+}

@@ -1,0 +1,145 @@
+//! Addresses that carry their own secret: log sessions, build output, uploads, slugs. No token is asked for here
+//! (`logs.md` section 3, `git-contract.md` section 7).
+
+use crate::{Api, error::Failure};
+use axum::{
+    Router,
+    body::Body,
+    extract::{DefaultBodyLimit, Path, Request, State},
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::{get, put},
+};
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use service::{Error, Service};
+use std::{convert::Infallible, path::PathBuf, time::Duration};
+use tokio::io::AsyncWriteExt;
+use tokio_util::io::ReaderStream;
+
+/// A comment this often keeps proxies and clients from giving up.
+const PING: Duration = Duration::from_secs(15);
+/// Largest upload (`builds.md` section 2).
+const UPLOAD_BYTES_MAX: u64 = 1 << 30;
+
+pub fn routes() -> Router<Service> {
+    Router::new()
+        .route("/streams/logs/{key}", get(log_stream))
+        .route("/streams/builds/{build}/{key}", get(build_output))
+        .route("/streams/slugs/{slug}/{key}", get(slug_blob))
+        .route("/sources/blob/{key}", put(upload).get(download).layer(DefaultBodyLimit::disable()))
+}
+
+fn wants_events(headers: &HeaderMap) -> bool {
+    headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).is_some_and(|v| v.contains("text/event-stream"))
+}
+
+fn streamed(kind: &'static str, body: Body) -> Response {
+    ([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-store")], body).into_response()
+}
+
+const PLAIN: &str = "text/plain; charset=utf-8";
+const EVENTS: &str = "text/event-stream";
+
+async fn log_stream(State(service): Api, Path(key): Path<String>, headers: HeaderMap) -> Result<Response, Failure> {
+    let tail = service.open_log_session(&key)?;
+    let events = wants_events(&headers);
+    let lines = stream::unfold(tail, move |mut tail| async move {
+        let text = match tokio::time::timeout(PING, tail.next()).await {
+            Ok(Some(line)) if events => format!("id: {}\ndata: {}\n\n", line.seq, line.display().replace('\r', " ")),
+            Ok(Some(line)) => format!("{}\n", line.display()),
+            Ok(None) => return None,
+            Err(_) if events => ": ping\n\n".to_string(),
+            // Plain text has no comments; an empty piece keeps nobody awake, so the line stays silent.
+            Err(_) => String::new(),
+        };
+        Some((Ok::<_, Infallible>(Bytes::from(text)), tail))
+    });
+    let lines = lines.filter(|piece| std::future::ready(piece.as_ref().is_ok_and(|b| !b.is_empty())));
+    Ok(streamed(if events { EVENTS } else { PLAIN }, Body::from_stream(lines)))
+}
+
+/// First byte of `bytes=N-`.
+fn range_start(headers: &HeaderMap) -> u64 {
+    let range = headers.get(header::RANGE).and_then(|v| v.to_str().ok());
+    range.and_then(|r| r.strip_prefix("bytes=")?.split('-').next()?.parse().ok()).unwrap_or(0)
+}
+
+async fn build_output(
+    State(service): Api,
+    Path((build, key)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
+    let build = service.build_for_output(&build, &key)?;
+    let output = service.outputs().read(build.id);
+    let events = wants_events(&headers);
+    let pieces = stream::unfold((output, range_start(&headers)), move |(output, offset)| async move {
+        let (piece, next) = match tokio::time::timeout(PING, output.next(offset)).await {
+            Ok(Ok(Some(piece))) => {
+                let next = offset + piece.len() as u64;
+                (if events { event_lines(&piece, next) } else { piece }, next)
+            }
+            Ok(Ok(None)) => return None,
+            Ok(Err(e)) => return Some((Err(e), (output, offset))),
+            // The service sends NUL bytes as a heartbeat; clients drop them.
+            Err(_) => (Bytes::from_static(if events { b": ping\n\n" } else { b"\0" }), offset),
+        };
+        Some((Ok(piece), (output, next)))
+    });
+    Ok(streamed(if events { EVENTS } else { PLAIN }, Body::from_stream(pieces)))
+}
+
+fn event_lines(piece: &[u8], id: u64) -> Bytes {
+    let text = String::from_utf8_lossy(piece);
+    let data: String = text.lines().map(|line| format!("data: {line}\n")).collect();
+    Bytes::from(format!("id: {id}\n{data}\n"))
+}
+
+async fn file(path: PathBuf, kind: &'static str) -> Result<Response, Failure> {
+    let missing = |_| Failure(Error::not_found("blob", "There is nothing at this address yet."));
+    let opened = tokio::fs::File::open(path).await.map_err(missing)?;
+    let length = opened.metadata().await.map_err(missing)?.len();
+    let mut response = streamed(kind, Body::from_stream(ReaderStream::new(opened)));
+    response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
+    Ok(response)
+}
+
+async fn slug_blob(State(service): Api, Path((slug, key)): Path<(String, String)>) -> Result<Response, Failure> {
+    file(service.slug_blob(&slug, &key)?, "application/gzip").await
+}
+
+async fn download(State(service): Api, Path(key): Path<String>) -> Result<Response, Failure> {
+    file(service.source_path(&key)?, "application/gzip").await
+}
+
+/// Streams to disk under a temporary name; a cut upload leaves nothing.
+async fn upload(State(service): Api, Path(key): Path<String>, request: Request) -> Result<Response, Failure> {
+    let path = service.source_path(&key)?;
+    let partial = path.with_extension(format!("{}.partial", uuid::Uuid::new_v4()));
+    let taken = take(request.into_body(), &partial).await;
+    let kept = match taken {
+        Ok(()) => tokio::fs::rename(&partial, &path).await.map_err(|e| Error::internal(e.to_string())),
+        Err(e) => Err(e),
+    };
+    if let Err(e) = kept {
+        let _ = tokio::fs::remove_file(&partial).await; // the error that counts is already on its way
+        return Err(e.into());
+    }
+    Ok(StatusCode::OK.into_response())
+}
+
+async fn take(body: Body, path: &std::path::Path) -> Result<(), Error> {
+    let internal = |e: std::io::Error| Error::internal(e.to_string());
+    let mut file = tokio::fs::File::create(path).await.map_err(internal)?;
+    let mut stream = body.into_data_stream();
+    let mut bytes = 0u64;
+    while let Some(piece) = stream.next().await {
+        let piece = piece.map_err(|_| Error::invalid("The upload was cut; send it again."))?;
+        bytes += piece.len() as u64;
+        if bytes > UPLOAD_BYTES_MAX {
+            return Err(Error::limited("upload_too_large", format!("The upload is larger than {UPLOAD_BYTES_MAX} bytes.")));
+        }
+        file.write_all(&piece).await.map_err(internal)?;
+    }
+    file.sync_all().await.map_err(internal)
+}

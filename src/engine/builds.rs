@@ -1,0 +1,314 @@
+//! Builds as durable work: fetch, build in the cage, slug and release in one transaction, then watch the new dynos.
+
+use crate::{Engine, rows};
+use builder::{BuildRequest, BuildResult};
+use domain::{
+    App, Build, BuildId, BuildStatus, DynoState, EventBody, Release, ReleaseStatus, Slug, SlugId, SlugState, UnixMs, plan::WEB,
+};
+use logs::Output;
+use service::{Actor, Ctx, ReleaseDraft};
+use std::{collections::BTreeMap, fs, path::PathBuf, sync::Arc, time::Duration};
+use store::{ReadRows, StoreError, tables};
+
+/// Beyond the boot timeout, for unpacking and draining.
+const VERIFY_EXTRA: Duration = Duration::from_secs(30);
+
+/// Runs one build from its row to its end, whatever becomes of it.
+pub async fn run(engine: Engine, id: BuildId) {
+    let parts = &engine.shared.parts;
+    let output = parts.outputs.live(id);
+    match parts.store.get(&tables::BUILDS, &id) {
+        Ok(Some(build)) if build.status == BuildStatus::Pending => {
+            if let Err(e) = in_turn(&engine, &build, &output).await {
+                tracing::error!(error = %e, build = %id, "engine.build_not_recorded");
+                output.line(" !     The platform could not record the build; try again.");
+            }
+            let archive = parts.service.upload_path(id);
+            let _ = fs::remove_file(archive); // API builds have none there
+        }
+        Ok(_) => {}
+        Err(e) => tracing::error!(error = %e, build = %id, "engine.build_unreadable"),
+    }
+    parts.outputs.close(id);
+}
+
+/// One build of an app at a time, and not too many on the host.
+async fn in_turn(engine: &Engine, build: &Build, output: &Arc<Output>) -> Result<(), service::Error> {
+    let turn = {
+        let mut turns = engine.shared.build_turns.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+        turns.entry(build.app).or_default().clone()
+    };
+    let _turn = match turn.try_lock() {
+        Ok(guard) => guard,
+        Err(_) => {
+            output.line("-----> Another build of this app is running; waiting in line...");
+            turn.lock().await
+        }
+    };
+    let _slot = match engine.shared.build_slots.try_acquire() {
+        Ok(slot) => Some(slot),
+        Err(_) => {
+            output.line("-----> The server is busy with other builds; waiting in line...");
+            engine.shared.build_slots.acquire().await.ok()
+        }
+    };
+    let Some(app) = engine.shared.parts.store.get(&tables::APPS, &build.app)? else {
+        output.line(" !     The app was destroyed.");
+        return Ok(());
+    };
+    let user_slot = engine.shared.users.take();
+    let built = match user_slot {
+        Some(slot) => build_slug(engine, &app, build, slot, output).await,
+        None => Err("no free user for the build; stop some dynos".into()),
+    };
+    user_slot.into_iter().for_each(|slot| engine.shared.users.give_back(slot));
+    match built {
+        Ok((slug, result)) => deploy(engine, &app, build, slug, result, output).await,
+        Err(headline) => {
+            output.line(&format!(" !     Push rejected, {headline}"));
+            output.line("");
+            output.line(" !     Push failed");
+            finish_failed(engine, build, &headline).await?;
+            Ok(())
+        }
+    }
+}
+
+async fn build_slug(
+    engine: &Engine,
+    app: &App,
+    build: &Build,
+    user_slot: u32,
+    output: &Arc<Output>,
+) -> Result<(SlugId, BuildResult), String> {
+    let parts = &engine.shared.parts;
+    let source = source(engine, build).await?;
+    let slug: SlugId = uuid::Uuid::new_v4().into();
+    let slug_path = parts.service.slug_path(app.id, slug);
+    slug_path.parent().map_or(Ok(()), fs::create_dir_all).map_err(|e| e.to_string())?;
+    let config = service::read_config(&parts.store, &parts.sealer, app.id, app.config_version).map_err(|e| e.to_string())?;
+    let request = BuildRequest {
+        id: build.id,
+        app: app.id,
+        source,
+        checksum: build.source.checksum.clone(),
+        strip_single: !build.local_source,
+        commit: build.source.version.clone().unwrap_or_default(),
+        stack: build.stack.clone(),
+        buildpacks: if build.buildpacks.is_empty() { app.buildpacks.clone() } else { build.buildpacks.clone() },
+        config,
+        user_slot,
+        request_id: build.id.to_string(),
+        slug_path,
+    };
+    parts.builder.build(request, output.clone()).await.map(|result| (slug, result)).map_err(|e| e.headline)
+}
+
+/// The archive on disk.
+async fn source(engine: &Engine, build: &Build) -> Result<PathBuf, String> {
+    let service = &engine.shared.parts.service;
+    let local = service.upload_path(build.id);
+    if build.local_source {
+        return Ok(local);
+    }
+    if let Some(own) = service.own_source(&build.source.url) {
+        return Ok(own);
+    }
+    let (fetch, url, target) = (engine.shared.parts.builder.fetch.clone(), build.source.url.clone(), local.clone());
+    let fetched = tokio::task::spawn_blocking(move || fetch(&url, &target));
+    fetched.await.map_err(|e| e.to_string())?.map_err(|e| format!("the source could not be fetched: {e}"))?;
+    Ok(local)
+}
+
+/// Slug, release and build row in one transaction; then waits for the new dynos and says how it went.
+async fn deploy(
+    engine: &Engine,
+    app: &App,
+    build: &Build,
+    slug: SlugId,
+    result: BuildResult,
+    output: &Output,
+) -> Result<(), service::Error> {
+    let parts = &engine.shared.parts;
+    output.line("-----> Launching...");
+    let bytes = result.slug.bytes;
+    let release = record(engine, build, slug, result).await?;
+    let email = parts.service.account(build.user)?.email;
+    let log = parts.logs.app(app.id);
+    for text in [format!("Deploy {} by user {email}", short(build)), format!("Release v{} created by user {email}", release.version)] {
+        log.write("app", "api", text);
+    }
+    log.write("app", "api", "Build succeeded");
+    tracing::info!(app = %app.name, release = release.version, slug_bytes = bytes, "engine.released");
+    output.line(&format!("       Released v{}", release.version));
+    output.line(&format!("       {} deployed to Tidemill", parts.service.addresses().app_url(&app.name)));
+    output.line("");
+    match verify(engine, app, release.version).await {
+        Ok(()) => output.line("Verifying deploy... done."),
+        Err(reason) => {
+            output.line("Verifying deploy... failed.");
+            reason.lines().for_each(|line| output.line(&format!(" !     {line}")));
+            let id = build.id;
+            let failure = reason.lines().next().unwrap_or_default().to_string();
+            change_build(engine, id, move |row| row.failure = Some(failure)).await?;
+        }
+    }
+    Ok(())
+}
+
+fn short(build: &Build) -> String {
+    let commit = build.source.version.as_deref().unwrap_or("");
+    if commit.is_empty() { build.id.to_string()[..8].into() } else { commit.chars().take(8).collect() }
+}
+
+async fn record(engine: &Engine, build: &Build, slug: SlugId, result: BuildResult) -> Result<Release, service::Error> {
+    let (parts, sealer, build) = (&engine.shared.parts, engine.shared.parts.sealer.clone(), build.clone());
+    let now = parts.clock.now();
+    let account = parts.service.account(build.user)?;
+    let key = uuid::Uuid::new_v4().simple().to_string() + &uuid::Uuid::new_v4().simple().to_string();
+    parts
+        .store
+        .commit(move |tx| {
+            let gone = || service::Error::not_found("app", "The app was destroyed during the build.");
+            let mut app = tx.get(&tables::APPS, &build.app)?.ok_or_else(gone)?;
+            let ctx = Ctx { actor: Actor::Account(account), request_id: Some(build.id.to_string()), now };
+            let first = !tx.scan(&tables::RELEASES, &app.id)?.iter().any(|r| r.slug.is_some());
+            let row = slug_row(&build, slug, &result, key, now);
+            tx.put(&tables::SLUGS, &slug, &row)?;
+            tx.put(&tables::SLUG_BY_APP, &(app.id, slug), &tables::Present {})?;
+            if first {
+                set_defaults(tx, &sealer, &mut app, result.config_vars)?;
+            }
+            app.detected = Some(result.detected);
+            app.slug_bytes = Some(result.slug.bytes);
+            let draft = ReleaseDraft { description: format!("Deploy {}", short(&build)), slug: Some(slug) };
+            let release = service::add_release(tx, &ctx, &mut app, draft)?;
+            tx.put(&tables::APPS, &app.id, &app)?;
+            let done = Build {
+                status: BuildStatus::Succeeded,
+                slug: Some(slug),
+                release: Some(release.id),
+                updated_at: now,
+                ..build.clone()
+            };
+            tx.put(&tables::BUILDS, &build.id, &done)?;
+            tx.event(now, Some(app.id), Some(build.user), None, EventBody::BuildChanged { build: build.id })?;
+            Ok::<_, service::Error>(release)
+        })
+        .await
+}
+
+fn slug_row(build: &Build, id: SlugId, result: &BuildResult, blob_key: String, now: UnixMs) -> Slug {
+    Slug {
+        id,
+        app: build.app,
+        state: SlugState::Ready,
+        process_types: result.process_types.clone(),
+        commit: build.source.version.clone(),
+        commit_description: build.source.version_description.clone(),
+        checksum: Some(result.slug.checksum.clone()),
+        bytes: Some(result.slug.bytes),
+        stack: build.stack.clone(),
+        detected: Some(result.detected.clone()),
+        blob_key,
+        created_at: now,
+    }
+}
+
+/// Config vars that a pack wants: on the first release only, and never over the user's (`builds.md` section 3).
+fn set_defaults(
+    tx: &mut store::Tx,
+    sealer: &store::Sealer,
+    app: &mut App,
+    defaults: BTreeMap<String, String>,
+) -> Result<(), service::Error> {
+    let mut config = service::read_config(tx, sealer, app.id, app.config_version)?;
+    let before = config.len();
+    for (key, value) in defaults.into_iter().filter(|(key, _)| domain::names::check_config_key(key).is_ok()) {
+        config.entry(key).or_insert(value);
+    }
+    if config.len() > before {
+        app.config_version = app.next_version;
+        service::write_config(tx, sealer, app.id, app.config_version, &config)?;
+    }
+    Ok(())
+}
+
+async fn change_build(engine: &Engine, id: BuildId, change: impl FnOnce(&mut Build) + Send + 'static) -> Result<(), StoreError> {
+    let now = engine.shared.parts.clock.now();
+    let work = move |tx: &mut store::Tx| -> Result<(), StoreError> {
+        let Some(mut row) = tx.get(&tables::BUILDS, &id)? else { return Ok(()) };
+        change(&mut row);
+        row.updated_at = now;
+        tx.put(&tables::BUILDS, &id, &row)?;
+        tx.event(now, Some(row.app), None, None, EventBody::BuildChanged { build: id })?;
+        Ok(())
+    };
+    engine.shared.parts.store.commit(work).await
+}
+
+/// The build failed; the app is as it was.
+pub async fn finish_failed(engine: &Engine, build: &Build, reason: &str) -> Result<(), StoreError> {
+    let failure = reason.to_string();
+    change_build(engine, build.id, move |row| {
+        row.status = BuildStatus::Failed;
+        row.failure = Some(failure);
+    })
+    .await?;
+    let text = format!("Build failed -- check your build output: {reason}");
+    engine.shared.parts.logs.app(build.app).write("app", "api", text);
+    Ok(())
+}
+
+/// Waits until the release is proven, failed, or overtaken by a newer one.
+async fn verify(engine: &Engine, app: &App, version: u64) -> Result<(), String> {
+    let parts = &engine.shared.parts;
+    let mut committed = parts.store.committed();
+    let limit = tokio::time::Instant::now() + parts.settings.boot_timeout + VERIFY_EXTRA;
+    loop {
+        committed.mark_unchanged();
+        if let Some(verdict) = verdict(engine, app, version).map_err(|e| e.to_string())? {
+            return verdict;
+        }
+        match tokio::time::timeout_at(limit, committed.changed()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return Err("The platform is shutting down.".into()),
+            Err(_) => return Err(format!("v{version} is still starting; see: tidemill logs -a {}", app.name)),
+        }
+    }
+}
+
+/// `None` while it is open.
+fn verdict(engine: &Engine, app: &App, version: u64) -> Result<Option<Result<(), String>>, StoreError> {
+    let parts = &engine.shared.parts;
+    let view = rows::view(&parts.store, app.id)?;
+    let Some(row) = view.app else { return Ok(Some(Err("The app was destroyed.".into()))) };
+    let release = parts.store.get(&tables::RELEASES, &(app.id, version))?;
+    if release.is_some_and(|r| r.status == ReleaseStatus::Failed) {
+        let serving = row.current.map_or_else(|| "nothing".into(), |v| format!("v{v}"));
+        let reason = format!("v{version} did not start. {serving} is still serving; nothing changed for visitors.");
+        return Ok(Some(Err(with_last_lines(engine, app, reason))));
+    }
+    if row.proven == Some(version) || row.current != Some(version) {
+        return Ok(Some(Ok(())));
+    }
+    let crashed = view.dynos.iter().any(|d| d.release == version && d.ptype == WEB && d.state == DynoState::Crashed);
+    if crashed && view.wanted.fallback.is_none() {
+        let reason = format!("v{version} did not start: its web dyno crashed. There is no older release to go back to.");
+        return Ok(Some(Err(with_last_lines(engine, app, reason))));
+    }
+    Ok(None)
+}
+
+/// What the user would look up next.
+fn with_last_lines(engine: &Engine, app: &App, mut reason: String) -> String {
+    let tail = engine.shared.parts.logs.app(app.id).tail(logs::Filter { source: None, ps: Some(WEB.into()) }, 6, false);
+    reason.push_str("\nLast lines:");
+    for line in tail.into_history() {
+        reason.push_str("\n  ");
+        reason.push_str(&line.text());
+    }
+    reason.push_str(&format!("\nAll of them: tidemill logs -a {}", app.name));
+    reason
+}

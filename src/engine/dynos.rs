@@ -1,0 +1,322 @@
+//! The life of a dyno, from the row to the end of the row.
+//!
+//! ```text
+//! start: row "starting" -> slug unpacked -> cage -> (web: port accepts) -> row "up" -> routed
+//! stop:  row "down" -> out of the routes -> requests in flight end -> SIGTERM -> cage empty -> row removed
+//! crash: cage ended while it should run -> row "crashed" -> the planner decides when to try again
+//! ```
+
+use crate::{Engine, environment, rows, sinks::DynoSink};
+use domain::{
+    AppId, Dyno, DynoKind, DynoState, EventBody,
+    limits::STOP_GRACE_MS,
+    plan::WEB,
+    restart::count_after_crash,
+};
+use runtime::{Exit, Mount, Spec};
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+use store::{ReadRows, StoreError, tables};
+use tokio::net::TcpStream;
+
+/// Requests in flight may take this long before SIGTERM is sent; then they have the dyno's own grace.
+const DRAIN_LIMIT: Duration = Duration::from_secs(20);
+/// First and longest pause between looks at a booting dyno's port. There is nothing to wait on: the app tells nobody.
+const PROBE_FIRST: Duration = Duration::from_millis(10);
+const PROBE_LONGEST: Duration = Duration::from_millis(200);
+
+/// A slot to fill.
+pub struct Wish {
+    pub app: AppId,
+    pub version: u64,
+    pub generation: u64,
+    pub ptype: String,
+    pub num: u32,
+    pub size: String,
+    pub crashes: u32,
+}
+
+/// Writes the row, then starts the dyno in a task of its own.
+pub async fn start(engine: &Engine, wish: Wish) -> Result<(), StoreError> {
+    let shared = &engine.shared;
+    let Some(user_slot) = shared.users.take() else {
+        tracing::error!("engine.no_user: every user of the pool is in use");
+        return Ok(());
+    };
+    let port = if wish.ptype == WEB { shared.ports.take() } else { None };
+    let ctx = engine.ctx();
+    let written = shared
+        .parts
+        .store
+        .commit(move |tx| {
+            let current = tx.get(&tables::APPS, &wish.app)?.and_then(|app| app.current);
+            let slug = rows::slug_of(tx, wish.app, wish.version)?.filter(|_| current == Some(wish.version));
+            let Some(command) = slug.and_then(|s| s.process_types.get(&wish.ptype).cloned()) else { return Ok(None) };
+            let dyno = Dyno {
+                id: uuid::Uuid::new_v4().into(),
+                app: wish.app,
+                kind: DynoKind::Formation,
+                ptype: wish.ptype,
+                num: wish.num,
+                command,
+                release: wish.version,
+                generation: wish.generation,
+                size: wish.size,
+                state: DynoState::Starting,
+                port,
+                user_slot,
+                crashes: wish.crashes,
+                restart: false,
+                created_at: ctx.now,
+                updated_at: ctx.now,
+            };
+            tx.put(&tables::DYNOS, &dyno.id, &dyno)?;
+            tx.put(&tables::DYNO_BY_APP, &(dyno.app, dyno.id), &dyno.id)?;
+            tx.event(ctx.now, Some(dyno.app), None, None, EventBody::DynoChanged { dyno: dyno.id })?;
+            Ok::<_, StoreError>(Some(dyno))
+        })
+        .await;
+    match written {
+        Ok(Some(dyno)) => {
+            let sink = DynoSink::new(shared.parts.logs.app(dyno.app), dyno.name());
+            tokio::spawn(live(engine.clone(), dyno, sink, true));
+            Ok(())
+        }
+        other => {
+            shared.users.give_back(user_slot);
+            port.into_iter().for_each(|port| shared.ports.give_back(port));
+            other.map(|_| ())
+        }
+    }
+}
+
+/// After a restart of the daemon: goes on with a dyno that lives, forgets one that does not.
+pub async fn take_back(engine: &Engine, dyno: Dyno) -> Result<(), StoreError> {
+    let parts = &engine.shared.parts;
+    let sink = DynoSink::new(parts.logs.app(dyno.app), dyno.name());
+    let recovered = parts.runtime.recover(dyno.id, sink.clone()).await.unwrap_or(false);
+    if !recovered {
+        release_resources(engine, &dyno).await;
+        return engine.forget_dyno(dyno.id).await;
+    }
+    if dyno.state == DynoState::Stopping {
+        // The holder takes only the first stop, so SIGTERM is not sent twice.
+        let _ = parts.runtime.stop(dyno.id, STOP_GRACE_MS).await; // if it has ended meanwhile, the wait tells
+    }
+    tokio::spawn(live(engine.clone(), dyno, sink, false));
+    Ok(())
+}
+
+/// Takes a dyno out of the routes, waits for its requests, sends SIGTERM. The rest is done by [`live`].
+pub async fn stop(engine: &Engine, id: domain::DynoId) -> Result<(), StoreError> {
+    let Some(dyno) = engine.set_state(id, DynoState::Stopping).await? else { return Ok(()) };
+    engine.shared.routes.refresh(&engine.shared.parts, dyno.app)?;
+    let backend = engine.shared.routes.take_backend(id);
+    let engine = engine.clone();
+    tokio::spawn(async move {
+        if let Some(backend) = backend
+            && !backend.close(DRAIN_LIMIT).await
+        {
+            tracing::info!(dyno = %id, left = backend.in_flight(), "engine.drain_limit: requests go on into the grace");
+        }
+        let parts = &engine.shared.parts;
+        parts.logs.app(dyno.app).write("heroku", &dyno.name(), "Stopping all processes with SIGTERM");
+        let _ = parts.runtime.stop(id, STOP_GRACE_MS).await; // not started yet or ended already: `live` looks at the row
+    });
+    Ok(())
+}
+
+/// One task per dyno, from start (or take-over) to the end.
+async fn live(engine: Engine, dyno: Dyno, sink: Arc<DynoSink>, fresh: bool) {
+    let parts = &engine.shared.parts;
+    let exit = if fresh { begin(&engine, &dyno, &sink).await } else { Ok(()) };
+    let exit = match exit {
+        Ok(()) => {
+            let stopped_early = fresh && is_stopping(&engine, &dyno);
+            if stopped_early {
+                let _ = parts.runtime.stop(dyno.id, STOP_GRACE_MS).await; // the stop came before there was a cage
+            }
+            if !stopped_early && dyno.state == DynoState::Starting {
+                boot(&engine, &dyno, &sink).await
+            } else {
+                parts.runtime.wait(dyno.id).await.unwrap_or_else(|e| lost(&e.to_string()))
+            }
+        }
+        Err(exit) => exit,
+    };
+    sink.finish();
+    if let Some(reason) = &exit.platform_error {
+        tracing::warn!(dyno = %dyno.id, %reason, "engine.platform_error");
+        sink.platform(&format!("Error R99 (Platform error) -> {reason}"));
+    }
+    if exit.oom {
+        sink.platform("Error R15 (Memory quota vastly exceeded)");
+    }
+    sink.platform(&format!("Process exited with status {}", exit.status));
+    if let Err(e) = ended(&engine, &dyno, &sink).await {
+        tracing::error!(error = %e, dyno = %dyno.id, "engine.end_not_recorded");
+    }
+}
+
+fn lost(reason: &str) -> Exit {
+    Exit { status: 137, oom: false, platform_error: Some(reason.into()) }
+}
+
+fn is_stopping(engine: &Engine, dyno: &Dyno) -> bool {
+    let row = engine.shared.parts.store.get(&tables::DYNOS, &dyno.id);
+    row.is_ok_and(|row| row.is_none_or(|d| d.state == DynoState::Stopping))
+}
+
+/// Unpacks the slug and starts the cage.
+async fn begin(engine: &Engine, dyno: &Dyno, sink: &Arc<DynoSink>) -> Result<(), Exit> {
+    let parts = &engine.shared.parts;
+    let spec = prepare(engine, dyno).await.map_err(|problem| match problem {
+        Problem::Checksum { expected, actual } => {
+            let text = "Checksum does match expected value."; // the wording is Heroku's (`runtime.md` section 3)
+            sink.platform(&format!("Error R17 (Checksum error) -> {text} Expected: {expected} Actual: {actual}"));
+            Exit { status: 1, oom: false, platform_error: None }
+        }
+        Problem::Other(reason) => lost(&reason),
+    })?;
+    sink.platform(&format!("Starting process with command `{}`", environment::shown(&dyno.command, dyno.port)));
+    parts.runtime.start(spec, sink.clone()).await.map_err(|e| lost(&e.to_string()))
+}
+
+enum Problem {
+    Checksum { expected: String, actual: String },
+    Other(String),
+}
+
+fn home(engine: &Engine, dyno: &Dyno) -> PathBuf {
+    engine.shared.parts.settings.dyno_dir.join(dyno.id.to_string())
+}
+
+async fn prepare(engine: &Engine, dyno: &Dyno) -> Result<Spec, Problem> {
+    let parts = &engine.shared.parts;
+    let other = |e: &dyn std::fmt::Display| Problem::Other(e.to_string());
+    let release = parts.store.get(&tables::RELEASES, &(dyno.app, dyno.release)).map_err(|e| other(&e))?;
+    let release = release.ok_or_else(|| Problem::Other("its release is gone".into()))?;
+    let slug = rows::slug_of(&parts.store, dyno.app, dyno.release).map_err(|e| other(&e))?;
+    let slug = slug.ok_or_else(|| Problem::Other("its slug is gone".into()))?;
+    let config = service::read_config(&parts.store, &parts.sealer, dyno.app, release.config_version).map_err(|e| other(&e))?;
+    let (home, file, owner) = (home(engine, dyno), parts.service.slug_path(slug.app, slug.id), parts.runtime.host_user(dyno.user_slot));
+    let (app, tmp, checksum) = (home.join("app"), home.join("tmp"), slug.checksum);
+    let unpacking = {
+        let (app, tmp) = (app.clone(), tmp.clone());
+        tokio::task::spawn_blocking(move || -> Result<(), builder::SlugError> {
+            for dir in [&app, &tmp] {
+                fs::create_dir_all(dir)?;
+                owner.map_or(Ok(()), |(uid, gid)| std::os::unix::fs::chown(dir, Some(uid), Some(gid)))?;
+            }
+            builder::unpack_slug(&file, checksum.as_deref(), &app, owner)
+        })
+    };
+    unpacking.await.map_err(|e| other(&e))?.map_err(|e| match e {
+        builder::SlugError::Checksum { expected, actual } => Problem::Checksum { expected, actual },
+        e => other(&e),
+    })?;
+    let mount = |source, target: &str| Mount { source, target: target.into(), writable: true };
+    Ok(Spec {
+        id: dyno.id,
+        argv: environment::argv(&dyno.command),
+        env: environment::variables(dyno, config),
+        cwd: "/app".into(),
+        hostname: dyno.id.to_string(),
+        mounts: vec![mount(app, "/app"), mount(tmp.clone(), "/tmp"), mount(tmp, "/var/tmp")],
+        user_slot: dyno.user_slot,
+        limits: rows::limits_of(&dyno.size),
+        lossless: false,
+    })
+}
+
+/// Waits until the dyno is up or ends; then waits for its end.
+async fn boot(engine: &Engine, dyno: &Dyno, sink: &DynoSink) -> Exit {
+    let parts = &engine.shared.parts;
+    let wait = async { parts.runtime.wait(dyno.id).await.unwrap_or_else(|e| lost(&e.to_string())) };
+    tokio::pin!(wait);
+    if let Some(port) = dyno.port {
+        let limit = parts.settings.boot_timeout;
+        tokio::select! {
+            exit = &mut wait => return exit,
+            bound = tokio::time::timeout(limit, accepts(port)) => if bound.is_err() && !is_stopping(engine, dyno) {
+                let seconds = limit.as_secs();
+                sink.platform(&format!("Error R10 (Boot timeout) -> Web process failed to bind to $PORT within {seconds} seconds of launch"));
+                sink.platform("Stopping process with SIGKILL");
+                let _ = parts.runtime.stop(dyno.id, 0).await; // ended meanwhile is as good
+                return wait.await;
+            }
+        }
+    }
+    match engine.set_state(dyno.id, DynoState::Up).await {
+        Ok(Some(_)) => {
+            sink.platform("State changed from starting to up");
+            if let Err(e) = engine.shared.routes.refresh(parts, dyno.app) {
+                tracing::error!(error = %e, "engine.routes_failed");
+            }
+        }
+        Ok(None) => {}
+        Err(e) => tracing::error!(error = %e, dyno = %dyno.id, "engine.state_not_recorded"),
+    }
+    wait.await
+}
+
+/// Returns when something accepts on the port, seen from outside of the dyno.
+async fn accepts(port: u16) {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let mut pause = PROBE_FIRST;
+    while TcpStream::connect(address).await.is_err() {
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(PROBE_LONGEST);
+    }
+}
+
+/// The cage is empty: record it, free everything.
+async fn ended(engine: &Engine, dyno: &Dyno, sink: &DynoSink) -> Result<(), StoreError> {
+    let now = engine.shared.parts.clock.now();
+    let before = engine.shared.parts.store.get(&tables::DYNOS, &dyno.id)?.map_or(DynoState::Stopping, |row| row.state);
+    let backend = engine.shared.routes.take_backend(dyno.id);
+    let crashed = engine
+        .update_dyno(dyno.id, move |row| {
+            if row.state == DynoState::Stopping {
+                return false;
+            }
+            let up_since = (row.state == DynoState::Up).then_some(row.updated_at);
+            row.crashes = count_after_crash(row.crashes, up_since, now);
+            row.state = DynoState::Crashed;
+            row.updated_at = now;
+            true
+        })
+        .await?;
+    if let Some(backend) = backend {
+        // It has ended; nothing is left to wait for.
+        backend.close(Duration::ZERO).await;
+    }
+    release_resources(engine, dyno).await;
+    match crashed {
+        Some(_) => sink.platform(&format!("State changed from {} to crashed", before.as_str())),
+        None => engine.forget_dyno(dyno.id).await?,
+    }
+    engine.shared.routes.refresh(&engine.shared.parts, dyno.app)
+}
+
+/// Cage, folder, user and port.
+async fn release_resources(engine: &Engine, dyno: &Dyno) {
+    let shared = &engine.shared;
+    if let Err(e) = shared.parts.runtime.remove(dyno.id).await {
+        tracing::warn!(error = %e, dyno = %dyno.id, "engine.cage_left");
+    }
+    let home = home(engine, dyno);
+    let removed = tokio::task::spawn_blocking(move || fs::remove_dir_all(home)).await;
+    if let Ok(Err(e)) = removed
+        && e.kind() != std::io::ErrorKind::NotFound
+    {
+        tracing::warn!(error = %e, dyno = %dyno.id, "engine.folder_left");
+    }
+    shared.users.give_back(dyno.user_slot);
+    dyno.port.into_iter().for_each(|port| shared.ports.give_back(port));
+}

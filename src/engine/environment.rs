@@ -1,0 +1,41 @@
+//! The environment and command of a dyno (`runtime.md` section 4).
+
+use domain::Dyno;
+use std::collections::BTreeMap;
+
+/// One bash: profile scripts in byte order, `.profile`, then the command. The command comes as an argument and is
+/// remembered before any script could change the arguments; nothing a user typed is part of this text.
+const START: &str = r#"__tidemill_command=$1
+__tidemill_profiles() { local LC_ALL=C; local IFS=; shopt -s nullglob; __tidemill_files=(/etc/profile.d/*.sh /app/.profile.d/*.sh); shopt -u nullglob; }
+__tidemill_profiles; unset -f __tidemill_profiles
+for __tidemill_file in "${__tidemill_files[@]}"; do [ -r "$__tidemill_file" ] && . "$__tidemill_file"; done
+unset __tidemill_file __tidemill_files
+[ -r /app/.profile ] && . /app/.profile
+exec /bin/bash -c "$__tidemill_command""#;
+
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+const PS1: &str = r"\[\033[01;34m\]\w\[\033[00m\] \[\033[01;32m\]$ \[\033[00m\]";
+
+/// Program and arguments.
+pub fn argv(command: &str) -> Vec<String> {
+    ["/bin/bash", "-c", START, "bash", command].map(String::from).to_vec()
+}
+
+/// Config vars over the defaults; PORT and DYNO stay the platform's.
+pub fn variables(dyno: &Dyno, config: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let mut all: BTreeMap<String, String> =
+        [("PATH", PATH), ("HOME", "/app"), ("PWD", "/app"), ("PS1", PS1)].map(|(k, v)| (k.to_string(), v.to_string())).into();
+    all.extend(config);
+    all.insert("DYNO".into(), dyno.name());
+    match dyno.port {
+        Some(port) => all.insert("PORT".into(), port.to_string()),
+        None => all.remove("PORT"),
+    };
+    all
+}
+
+/// The command as the log shows it: only `$PORT` is expanded, since other variables may be secrets.
+pub fn shown(command: &str, port: Option<u16>) -> String {
+    let Some(port) = port else { return command.to_string() };
+    command.replace("${PORT}", &port.to_string()).replace("$PORT", &port.to_string())
+}

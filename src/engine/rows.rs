@@ -1,0 +1,156 @@
+//! The engine's own changes of rows: states of dynos, builds and releases.
+
+use crate::Engine;
+use domain::{
+    App, AppId, Dyno, DynoId, DynoState, EventBody, ReleaseStatus, Slug,
+    plan::{Wanted, WantedType},
+    size,
+};
+use service::Ctx;
+use store::{ReadRows, StoreError, Tx, tables};
+
+/// Process type that is not part of the formation.
+const RELEASE: &str = "release";
+
+/// What an app's actor looks at.
+pub struct View {
+    /// `None` when it was destroyed.
+    pub app: Option<App>,
+    pub wanted: Wanted,
+    pub dynos: Vec<Dyno>,
+}
+
+/// Reads wanted and actual of an app.
+pub fn view(rows: &impl ReadRows, id: AppId) -> Result<View, StoreError> {
+    let mut dynos = Vec::new();
+    for dyno in rows.scan(&tables::DYNO_BY_APP, &id)? {
+        dynos.extend(rows.get(&tables::DYNOS, &dyno)?);
+    }
+    let app = rows.get(&tables::APPS, &id)?;
+    let wanted = match &app {
+        Some(app) => wanted(rows, app)?,
+        None => Wanted { release: None, proven: true, fallback: None, generation: 0, types: Vec::new() },
+    };
+    Ok(View { app, wanted, dynos })
+}
+
+fn wanted(rows: &impl ReadRows, app: &App) -> Result<Wanted, StoreError> {
+    let slug = app.current.map(|version| slug_of(rows, app.id, version)).transpose()?.flatten();
+    let mut types = Vec::new();
+    if let Some(slug) = &slug {
+        let entries = rows.scan(&tables::FORMATION, &app.id)?;
+        for entry in entries.into_iter().filter(|e| e.ptype != RELEASE && slug.process_types.contains_key(&e.ptype)) {
+            types.push(WantedType { ptype: entry.ptype, quantity: entry.quantity, size: entry.size });
+        }
+    }
+    // A blank release is no way back: it would take a crashed app for an empty one.
+    let fallback = match app.proven {
+        Some(version) if slug_of(rows, app.id, version)?.is_some() => Some(version),
+        _ => None,
+    };
+    Ok(Wanted { release: app.current, proven: app.proven == app.current, fallback, generation: app.generation, types })
+}
+
+/// The code of a release.
+pub fn slug_of(rows: &impl ReadRows, app: AppId, version: u64) -> Result<Option<Slug>, StoreError> {
+    let Some(release) = rows.get(&tables::RELEASES, &(app, version))? else { return Ok(None) };
+    release.slug.map(|slug| rows.get(&tables::SLUGS, &slug)).transpose().map(Option::flatten)
+}
+
+impl Engine {
+    /// Changes a dyno's row and appends the event; `None` when the row is gone or `change` declines.
+    pub(crate) async fn update_dyno(
+        &self,
+        id: DynoId,
+        change: impl FnOnce(&mut Dyno) -> bool + Send + 'static,
+    ) -> Result<Option<Dyno>, StoreError> {
+        let ctx = self.ctx();
+        self.shared
+            .parts
+            .store
+            .commit(move |tx| {
+                let Some(mut dyno) = tx.get(&tables::DYNOS, &id)? else { return Ok(None) };
+                if !change(&mut dyno) {
+                    return Ok(None);
+                }
+                tx.put(&tables::DYNOS, &id, &dyno)?;
+                tx.event(ctx.now, Some(dyno.app), None, None, EventBody::DynoChanged { dyno: id })?;
+                Ok(Some(dyno))
+            })
+            .await
+    }
+
+    /// Moves a dyno to another state; `None` when it was in a state from which that makes no sense.
+    pub(crate) async fn set_state(&self, id: DynoId, state: DynoState) -> Result<Option<Dyno>, StoreError> {
+        let now = self.shared.parts.clock.now();
+        self.update_dyno(id, move |dyno| {
+            let possible = dyno.state != state && dyno.state != DynoState::Stopping;
+            if possible {
+                dyno.state = state;
+                dyno.updated_at = now;
+            }
+            possible
+        })
+        .await
+    }
+
+    /// Removes a dyno's row.
+    pub(crate) async fn forget_dyno(&self, id: DynoId) -> Result<(), StoreError> {
+        let ctx = self.ctx();
+        self.shared
+            .parts
+            .store
+            .commit(move |tx| {
+                let Some(dyno) = tx.get(&tables::DYNOS, &id)? else { return Ok(()) };
+                tx.delete(&tables::DYNOS, &id);
+                tx.delete(&tables::DYNO_BY_APP, &(dyno.app, id));
+                tx.event(ctx.now, Some(dyno.app), None, None, EventBody::DynoChanged { dyno: id })?;
+                Ok(())
+            })
+            .await
+    }
+
+    /// The wanted release was seen to work.
+    pub(crate) async fn prove(&self, app: AppId, version: u64) -> Result<(), StoreError> {
+        let ctx = self.ctx();
+        let work = move |tx: &mut Tx| {
+            let Some(mut row) = tx.get(&tables::APPS, &app)? else { return Ok(()) };
+            if row.current != Some(version) || row.proven == Some(version) {
+                return Ok(());
+            }
+            row.proven = Some(version);
+            tx.put(&tables::APPS, &app, &row)?;
+            release_event(tx, &ctx, app, version)
+        };
+        self.shared.parts.store.commit(work).await
+    }
+
+    /// The wanted release did not come up: it failed, and the proven one is wanted again. True when that was done.
+    pub(crate) async fn fail_release(&self, app: AppId, version: u64) -> Result<Option<u64>, StoreError> {
+        let ctx = self.ctx();
+        let work = move |tx: &mut Tx| {
+            let Some(mut row) = tx.get(&tables::APPS, &app)? else { return Ok(None) };
+            let Some(fallback) = row.proven.filter(|_| row.current == Some(version)) else { return Ok(None) };
+            row.current = Some(fallback);
+            tx.put(&tables::APPS, &app, &row)?;
+            if let Some(mut release) = tx.get(&tables::RELEASES, &(app, version))? {
+                release.status = ReleaseStatus::Failed;
+                release.updated_at = ctx.now;
+                tx.put(&tables::RELEASES, &(app, version), &release)?;
+            }
+            release_event(tx, &ctx, app, version)?;
+            Ok(Some(fallback))
+        };
+        self.shared.parts.store.commit(work).await
+    }
+}
+
+fn release_event(tx: &mut Tx, ctx: &Ctx, app: AppId, version: u64) -> Result<(), StoreError> {
+    tx.event(ctx.now, Some(app), None, None, EventBody::ReleaseChanged { version }).map(|_| ())
+}
+
+/// Memory, tasks and CPU of a size.
+pub fn limits_of(size_name: &str) -> runtime::Limits {
+    let size = size::find_or_default(size_name);
+    runtime::Limits { memory_bytes: size.memory_bytes, memory_hard: false, tasks_max: size.tasks_max, cpu_share: size.cpu_share }
+}

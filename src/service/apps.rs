@@ -1,0 +1,244 @@
+//! Apps.
+
+use crate::{
+    Action, Ctx, Error, ReleaseDraft, Result, Service, access, add_release, find_app,
+    config::write_config,
+};
+use domain::{App, AppId, EventBody, names};
+use std::collections::BTreeMap;
+use store::{ReadRows, Tx, tables};
+use uuid::Uuid;
+
+/// What `POST /apps` takes.
+#[derive(Debug, Default)]
+pub struct NewApp {
+    /// `None` to have one made.
+    pub name: Option<String>,
+    /// `None` for the default.
+    pub stack: Option<String>,
+}
+
+/// What `PATCH /apps/A` takes; `None` leaves a part as it is.
+#[derive(Debug, Default)]
+pub struct AppChange {
+    /// New name.
+    pub name: Option<String>,
+    /// Answer 503 to visitors.
+    pub maintenance: Option<bool>,
+    /// New stack.
+    pub stack: Option<String>,
+    /// New list of buildpacks.
+    pub buildpacks: Option<Vec<String>>,
+}
+
+/// The only root file system so far.
+pub const HOST_STACK: &str = "heroku-24";
+/// Tries to find a free generated name.
+const NAME_TRIES: u32 = 20;
+const BUILDPACKS_MAX: usize = 20;
+const BUILDPACK_BYTES_MAX: usize = 1024;
+
+impl Service {
+    /// Makes an app with its first two releases.
+    ///
+    /// # Errors
+    /// `invalid_params` for the name or stack, or when the name is taken.
+    pub async fn create_app(&self, ctx: &Ctx, new: NewApp) -> Result<App> {
+        access::check(ctx, Action::CreateApp, None)?;
+        if let Some(name) = &new.name {
+            names::check_app_name(name).map_err(Error::invalid)?;
+        }
+        check_stack(new.stack.as_deref())?;
+        let (ctx2, sealer) = (ctx.clone(), self.parts().sealer.clone());
+        let app = self
+            .store()
+            .commit(move |tx| {
+                let name = match new.name {
+                    Some(name) if tx.get(&tables::APP_BY_NAME, &name)?.is_some() => {
+                        return Err(Error::invalid(format!("Name {name} is already taken")));
+                    }
+                    Some(name) => name,
+                    None => free_name(tx)?,
+                };
+                let mut app = blank_app(&ctx2, name)?;
+                write_config(tx, &sealer, app.id, 0, &BTreeMap::new())?;
+                tx.put(&tables::APP_BY_NAME, &app.name, &app.id)?;
+                tx.event(ctx2.now, Some(app.id), ctx2.account(), ctx2.request_id.clone(), EventBody::AppCreated)?;
+                for description in ["Initial release", "Enable Logplex"] {
+                    add_release(tx, &ctx2, &mut app, ReleaseDraft { description: description.into(), slug: None })?;
+                }
+                tx.put(&tables::APPS, &app.id, &app)?;
+                Ok(app)
+            })
+            .await?;
+        self.log_action(app.id, ctx, "Initial release");
+        Ok(app)
+    }
+
+    /// Apps that the actor may see, by name.
+    ///
+    /// # Errors
+    /// When the store can not be read.
+    pub fn apps(&self, ctx: &Ctx) -> Result<Vec<App>> {
+        let mut apps = self.store().scan(&tables::APPS, &())?;
+        apps.retain(|app| access::may(&ctx.actor, Action::Read, Some(app)));
+        apps.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(apps)
+    }
+
+    /// One app.
+    ///
+    /// # Errors
+    /// `not_found`, `forbidden`.
+    pub fn app(&self, ctx: &Ctx, app: &str) -> Result<App> {
+        self.app_for(ctx, Action::Read, app)
+    }
+
+    /// One app that the actor may deploy to.
+    ///
+    /// # Errors
+    /// `not_found`, `forbidden`.
+    pub fn app_to_deploy(&self, ctx: &Ctx, app: &str) -> Result<App> {
+        self.app_for(ctx, Action::Write, app)
+    }
+
+    /// Changes an app.
+    ///
+    /// # Errors
+    /// `not_found`, `forbidden`, `invalid_params`.
+    pub async fn update_app(&self, ctx: &Ctx, app: &str, change: AppChange) -> Result<App> {
+        let renames = change.name.is_some();
+        let app = self.app_for(ctx, if renames { Action::Manage } else { Action::Write }, app)?;
+        if let Some(name) = &change.name {
+            names::check_app_name(name).map_err(Error::invalid)?;
+        }
+        check_stack(change.stack.as_deref())?;
+        if let Some(packs) = &change.buildpacks {
+            check_buildpacks(ctx, packs)?;
+        }
+        let ctx = ctx.clone();
+        self.store()
+            .commit(move |tx| {
+                let mut app = find_app(tx, &app.id.to_string())?;
+                if let Some(name) = change.name.filter(|n| *n != app.name) {
+                    if tx.get(&tables::APP_BY_NAME, &name)?.is_some() {
+                        return Err(Error::invalid(format!("Name {name} is already taken")));
+                    }
+                    tx.delete(&tables::APP_BY_NAME, &app.name);
+                    tx.put(&tables::APP_BY_NAME, &name, &app.id)?;
+                    app.name = name;
+                }
+                app.maintenance = change.maintenance.unwrap_or(app.maintenance);
+                app.stack = change.stack.unwrap_or(app.stack);
+                app.buildpacks = change.buildpacks.unwrap_or(app.buildpacks);
+                app.updated_at = ctx.now;
+                tx.put(&tables::APPS, &app.id, &app)?;
+                tx.event(ctx.now, Some(app.id), ctx.account(), ctx.request_id.clone(), EventBody::AppUpdated)?;
+                Ok(app)
+            })
+            .await
+    }
+
+    /// Removes an app with all rows of its own. Its dynos are stopped and its files removed by the engine, which finds
+    /// dyno rows without an app.
+    ///
+    /// # Errors
+    /// `not_found`, `forbidden`.
+    pub async fn destroy_app(&self, ctx: &Ctx, app: &str) -> Result<App> {
+        let app = self.app_for(ctx, Action::Manage, app)?;
+        let ctx = ctx.clone();
+        let (app, builds) = self
+            .store()
+            .commit(move |tx| {
+                let app = find_app(tx, &app.id.to_string())?;
+                let builds = tx.scan(&tables::BUILD_BY_APP, &app.id)?;
+                remove_rows(tx, &app)?;
+                tx.event(ctx.now, Some(app.id), ctx.account(), ctx.request_id.clone(), EventBody::AppDestroyed)?;
+                Ok::<_, Error>((app, builds))
+            })
+            .await?;
+        builds.into_iter().for_each(|build| self.outputs().remove(build));
+        Ok(app)
+    }
+}
+
+fn blank_app(ctx: &Ctx, name: String) -> Result<App> {
+    let owner = ctx.account().ok_or_else(|| Error::forbidden("An app needs an owner; sign in."))?;
+    Ok(App {
+        id: Uuid::new_v4().into(),
+        name,
+        owner,
+        stack: HOST_STACK.into(),
+        buildpacks: Vec::new(),
+        maintenance: false,
+        detected: None,
+        next_version: 1,
+        current: None,
+        proven: None,
+        config_version: 0,
+        generation: 0,
+        created_at: ctx.now,
+        updated_at: ctx.now,
+        released_at: None,
+        repo_bytes: None,
+        slug_bytes: None,
+    })
+}
+
+fn free_name(tx: &Tx) -> Result<String> {
+    for _ in 0..NAME_TRIES {
+        let name = names::generated_app_name(Uuid::new_v4().as_u64_pair().0);
+        if tx.get(&tables::APP_BY_NAME, &name)?.is_none() {
+            return Ok(name);
+        }
+    }
+    Err(Error::conflict("No free name was found; give one."))
+}
+
+fn check_stack(stack: Option<&str>) -> Result<()> {
+    match stack {
+        None | Some(HOST_STACK) => Ok(()),
+        Some(other) => Err(Error::invalid(format!("Stack {other} is not available; there is {HOST_STACK}."))),
+    }
+}
+
+/// Checks a list of buildpacks as users write them.
+pub(crate) fn check_buildpacks(ctx: &Ctx, packs: &[String]) -> Result<()> {
+    if packs.len() > BUILDPACKS_MAX {
+        return Err(Error::invalid(format!("At most {BUILDPACKS_MAX} buildpacks.")));
+    }
+    for pack in packs {
+        if pack.is_empty() || pack.len() > BUILDPACK_BYTES_MAX || pack.chars().any(char::is_control) || pack.starts_with('-') {
+            return Err(Error::invalid(format!("{pack:?} is no buildpack name or URL.")));
+        }
+        if pack.starts_with('/') || pack.starts_with("file:") {
+            access::check(ctx, Action::ServerFiles, None)?;
+        }
+    }
+    Ok(())
+}
+
+fn remove_rows(tx: &mut Tx, app: &App) -> Result<()> {
+    let id: AppId = app.id;
+    for build in tx.scan(&tables::BUILD_BY_APP, &id)? {
+        tx.delete(&tables::BUILDS, &build);
+    }
+    for release in tx.scan(&tables::RELEASES, &id)? {
+        tx.delete(&tables::RELEASE_BY_ID, &release.id);
+        if let Some(slug) = release.slug {
+            tx.delete(&tables::SLUGS, &slug);
+        }
+    }
+    for domain in tx.scan(&tables::DOMAINS, &())?.into_iter().filter(|d| d.app == id) {
+        tx.delete(&tables::DOMAINS, &domain.hostname);
+    }
+    tx.delete_all(&tables::BUILD_BY_APP, &id)?;
+    tx.delete_all(&tables::RELEASES, &id)?;
+    tx.delete_all(&tables::SLUG_BY_APP, &id)?;
+    tx.delete_all(&tables::CONFIG, &id)?;
+    tx.delete_all(&tables::FORMATION, &id)?;
+    tx.delete_all(&tables::DOMAIN_BY_APP, &id)?;
+    tx.delete(&tables::APP_BY_NAME, &app.name);
+    tx.delete(&tables::APPS, &id);
+    Ok(())
+}
