@@ -15,7 +15,7 @@ const ERROR_PAUSE: Duration = Duration::from_secs(1);
 
 /// Runs until the app is destroyed and all of it is gone.
 pub async fn run(engine: Engine, app: AppId, notify: Arc<Notify>) {
-    loop {
+    while !engine.is_closing() {
         let wait = match turn(&engine, app).await {
             Ok(Turn::Wait(wait)) => wait,
             Ok(Turn::Gone) => {

@@ -84,7 +84,7 @@ pub async fn start(engine: &Engine, wish: Wish) -> Result<(), StoreError> {
     match written {
         Ok(Some(dyno)) => {
             let sink = DynoSink::new(shared.parts.logs.app(dyno.app), dyno.name());
-            tokio::spawn(live(engine.clone(), dyno, sink, true));
+            shared.lives.spawn(live(engine.clone(), dyno, sink, true));
             Ok(())
         }
         other => {
@@ -108,7 +108,7 @@ pub async fn take_back(engine: &Engine, dyno: Dyno) -> Result<(), StoreError> {
         // The holder takes only the first stop, so SIGTERM is not sent twice.
         let _ = parts.runtime.stop(dyno.id, STOP_GRACE_MS).await; // if it has ended meanwhile, the wait tells
     }
-    tokio::spawn(live(engine.clone(), dyno, sink, false));
+    engine.shared.lives.spawn(live(engine.clone(), dyno, sink, false));
     Ok(())
 }
 
@@ -280,9 +280,10 @@ async fn ended(engine: &Engine, dyno: &Dyno, sink: &DynoSink) -> Result<(), Stor
     let now = engine.shared.parts.clock.now();
     let before = engine.shared.parts.store.get(&tables::DYNOS, &dyno.id)?.map_or(DynoState::Stopping, |row| row.state);
     let backend = engine.shared.routes.take_backend(dyno.id);
+    let closing = engine.is_closing();
     let crashed = engine
         .update_dyno(dyno.id, move |row| {
-            if row.state == DynoState::Stopping {
+            if row.state == DynoState::Stopping || closing {
                 return false;
             }
             let up_since = (row.state == DynoState::Up).then_some(row.updated_at);

@@ -24,11 +24,15 @@ use service::{Ctx, Service};
 use std::{
     collections::HashMap,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 use store::{ReadRows, Sealer, Store, StoreError, tables};
 use tokio::sync::{Notify, Semaphore};
+use tokio_util::task::TaskTracker;
 
 /// What the engine works with.
 pub struct Parts {
@@ -84,6 +88,10 @@ struct Shared {
     users: pools::Users,
     ports: pools::Ports,
     build_slots: Semaphore,
+    /// One task per dyno.
+    lives: TaskTracker,
+    /// The daemon ends: nothing is started any more.
+    closing: AtomicBool,
     build_turns: Mutex<HashMap<AppId, Arc<tokio::sync::Mutex<()>>>>,
 }
 
@@ -101,6 +109,8 @@ impl Engine {
             users: pools::Users::default(),
             ports: pools::Ports::new(),
             build_slots,
+            lives: TaskTracker::new(),
+            closing: AtomicBool::new(false),
             build_turns: Mutex::default(),
         });
         let engine = Self { shared };
@@ -116,18 +126,22 @@ impl Engine {
         Ok(engine)
     }
 
-    /// Stops every dyno and waits until all are gone, at most `limit`.
+    /// The daemon ends: from now on nothing is started. Dynos live on.
+    pub fn close(&self) {
+        self.shared.closing.store(true, Ordering::SeqCst);
+    }
+
+    fn is_closing(&self) -> bool {
+        self.shared.closing.load(Ordering::SeqCst)
+    }
+
+    /// After [`Engine::close`]: stops every dyno and waits until all are gone, at most `limit`.
     pub async fn stop_all(&self, limit: Duration) {
-        let stopping = async {
-            let ids = self.shared.parts.runtime.list().await.unwrap_or_default();
-            for id in &ids {
-                let _ = self.shared.parts.runtime.stop(*id, domain::limits::STOP_GRACE_MS).await; // gone is good
-            }
-            for id in ids {
-                let _ = self.shared.parts.runtime.wait(id).await;
-            }
-        };
-        if tokio::time::timeout(limit, stopping).await.is_err() {
+        for id in self.shared.parts.runtime.list().await.unwrap_or_default() {
+            let _ = self.shared.parts.runtime.stop(id, domain::limits::STOP_GRACE_MS).await; // gone is good
+        }
+        self.shared.lives.close();
+        if tokio::time::timeout(limit, self.shared.lives.wait()).await.is_err() {
             tracing::warn!("engine.stop_limit: some dynos did not end in time");
         }
     }
@@ -179,7 +193,7 @@ impl Engine {
     }
 
     fn react(&self, app: Option<AppId>, body: &EventBody) {
-        let Some(app) = app else { return };
+        let Some(app) = app.filter(|_| !self.is_closing()) else { return };
         match body {
             EventBody::BuildCreated { build } => {
                 tokio::spawn(builds::run(self.clone(), *build));

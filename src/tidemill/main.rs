@@ -1,1 +1,28 @@
-fn main() {}
+//! The binary: configuration, boot order, wiring. The same file is daemon, command line, dyno holder, git hook and the
+//! server of static sites; the name it is called by, or the first argument, decides.
+
+mod clock;
+mod config;
+mod demo;
+mod install;
+mod serve;
+mod static_site;
+mod wiring;
+
+use std::{path::Path, process::ExitCode};
+
+fn main() -> ExitCode {
+    let mut args = std::env::args_os();
+    let called = args.next().unwrap_or_default();
+    let name = Path::new(&called).file_name().and_then(|n| n.to_str()).unwrap_or("").to_string();
+    let verb = args.next().and_then(|a| a.into_string().ok()).unwrap_or_default();
+    match (name.as_str(), verb.as_str()) {
+        ("pre-receive", _) => git::hook_main(),
+        ("static", _) => static_site::main(),
+        (_, "hold") => runtime::native::hold::main(),
+        (_, "serve") => serve::main(),
+        (_, "setup-link") => serve::setup_link(),
+        (_, "demo") => demo::main(),
+        _ => cli::main(),
+    }
+}

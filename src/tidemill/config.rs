@@ -1,0 +1,228 @@
+//! Configuration: flags over environment over file over defaults. Every problem is found before the first is told.
+
+use clap::Parser;
+use serde::Deserialize;
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+/// Run the platform.
+#[derive(Debug, Default, Parser)]
+#[command(name = "tidemill serve", version, about = "Run the platform")]
+pub struct Flags {
+    /// Configuration file (TOML); its keys are the long flags with underscores
+    #[arg(long, env = "TIDEMILL_CONFIG")]
+    config: Option<PathBuf>,
+    /// Where everything is kept [default: /var/lib/tidemill]
+    #[arg(long, env = "TIDEMILL_DATA_DIR")]
+    data_dir: Option<String>,
+    /// Address to listen on [default: 0.0.0.0:80]
+    #[arg(long, env = "TIDEMILL_HTTP")]
+    http: Option<String>,
+    /// Platform domain; apps are at APP.DOMAIN [default: localhost]
+    #[arg(long, env = "TIDEMILL_DOMAIN")]
+    domain: Option<String>,
+    /// Driver of dynos: native [default: native]
+    #[arg(long, env = "TIDEMILL_RUNTIME")]
+    runtime: Option<String>,
+    /// Write an API token for automation to this file (mode 0600)
+    #[arg(long, env = "TIDEMILL_ADMIN_TOKEN_FILE")]
+    admin_token_file: Option<String>,
+    /// Seconds for a web dyno to accept on $PORT [default: 60]
+    #[arg(long, env = "TIDEMILL_BOOT_TIMEOUT_S")]
+    boot_timeout_s: Option<String>,
+    /// Seconds for a build [default: 900]
+    #[arg(long, env = "TIDEMILL_BUILD_TIMEOUT_S")]
+    build_timeout_s: Option<String>,
+    /// MiB of memory for a build [default: 2048]
+    #[arg(long, env = "TIDEMILL_BUILD_MEMORY_MB")]
+    build_memory_mb: Option<String>,
+    /// Builds at the same time [default: 2]
+    #[arg(long, env = "TIDEMILL_BUILDS_AT_ONCE")]
+    builds_at_once: Option<String>,
+    /// MiB of the largest push [default: 1024]
+    #[arg(long, env = "TIDEMILL_PUSH_MB_MAX")]
+    push_mb_max: Option<String>,
+    /// Seconds to wait before start 1, 2, 3 … of a dyno that crashes [default: 0,1200,2400,3600,10800,19200]
+    #[arg(long, env = "TIDEMILL_CRASH_BACKOFF_S")]
+    crash_backoff_s: Option<String>,
+    /// Let builds fetch sources and buildpack archives from private addresses: true or false [default: false]
+    #[arg(long, env = "TIDEMILL_ALLOW_PRIVATE_SOURCES")]
+    allow_private_sources: Option<String>,
+    /// Stop all dynos when the daemon ends: true or false; without it they live on and are taken back [default: false]
+    #[arg(long, env = "TIDEMILL_STOP_DYNOS")]
+    stop_dynos: Option<String>,
+    /// Seconds for requests in flight at the end [default: 30]
+    #[arg(long, env = "TIDEMILL_SHUTDOWN_S")]
+    shutdown_s: Option<String>,
+}
+
+/// The same keys in the file; values as text or number.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileValues {
+    data_dir: Option<toml::Value>,
+    http: Option<toml::Value>,
+    domain: Option<toml::Value>,
+    runtime: Option<toml::Value>,
+    admin_token_file: Option<toml::Value>,
+    boot_timeout_s: Option<toml::Value>,
+    build_timeout_s: Option<toml::Value>,
+    build_memory_mb: Option<toml::Value>,
+    builds_at_once: Option<toml::Value>,
+    push_mb_max: Option<toml::Value>,
+    crash_backoff_s: Option<toml::Value>,
+    allow_private_sources: Option<toml::Value>,
+    stop_dynos: Option<toml::Value>,
+    shutdown_s: Option<toml::Value>,
+}
+
+/// Checked configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Config {
+    pub data_dir: PathBuf,
+    pub http: SocketAddr,
+    pub domain: String,
+    pub admin_token_file: Option<PathBuf>,
+    pub boot_timeout_s: u64,
+    pub build_timeout_s: u64,
+    pub build_memory_mb: u64,
+    pub builds_at_once: usize,
+    pub push_mb_max: u64,
+    pub crash_backoff_s: Option<Vec<u64>>,
+    pub allow_private_sources: bool,
+    pub stop_dynos: bool,
+    pub shutdown_s: u64,
+}
+
+const DEFAULT_FILE: &str = "/etc/tidemill/tidemill.toml";
+
+/// Collects problems while values are read.
+struct Reader {
+    problems: Vec<String>,
+}
+
+impl Reader {
+    fn parsed<T>(&mut self, key: &str, value: Option<String>, default: T, check: impl Fn(&str) -> Result<T, String>) -> T {
+        let Some(text) = value else { return default };
+        check(text.trim()).unwrap_or_else(|why| {
+            self.problems.push(format!("{key} = {text:?}: {why}"));
+            default
+        })
+    }
+
+    fn number(&mut self, key: &str, value: Option<String>, default: u64, from: u64, to: u64) -> u64 {
+        self.parsed(key, value, default, |text| {
+            let number = text.parse::<u64>().ok().filter(|n| (from..=to).contains(n));
+            number.ok_or_else(|| format!("must be a number from {from} to {to}"))
+        })
+    }
+
+    fn switch(&mut self, key: &str, value: Option<String>) -> bool {
+        self.parsed(key, value, false, |text| match text {
+            "true" | "1" | "yes" => Ok(true),
+            "false" | "0" | "no" => Ok(false),
+            _ => Err("must be true or false".into()),
+        })
+    }
+}
+
+fn text(value: Option<toml::Value>) -> Option<String> {
+    match value? {
+        toml::Value::String(text) => Some(text),
+        toml::Value::Array(items) => Some(items.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")),
+        other => Some(other.to_string()),
+    }
+}
+
+fn read_file(path: Option<&Path>, problems: &mut Vec<String>) -> FileValues {
+    let (path, named) = path.map_or((Path::new(DEFAULT_FILE), false), |p| (p, true));
+    match std::fs::read_to_string(path) {
+        Ok(content) => toml::from_str(&content).unwrap_or_else(|e| {
+            problems.push(format!("{}: {}", path.display(), e.to_string().trim()));
+            FileValues::default()
+        }),
+        Err(e) if named || e.kind() != std::io::ErrorKind::NotFound => {
+            problems.push(format!("{}: {e}", path.display()));
+            FileValues::default()
+        }
+        Err(_) => FileValues::default(),
+    }
+}
+
+/// Reads everything; all problems at once.
+pub fn read(flags: Flags) -> Result<Config, Vec<String>> {
+    let mut reader = Reader { problems: Vec::new() };
+    let file = read_file(flags.config.as_deref(), &mut reader.problems);
+    let path = |text: &str| if text.is_empty() { Err("must not be empty".to_string()) } else { Ok(PathBuf::from(text)) };
+    let domain = |text: &str| {
+        let normal = domain::names::normal_host(text).filter(|n| n == text && !text.starts_with('.') && !text.contains(':'));
+        normal.ok_or_else(|| "must be a host name in lower case, such as paas.example.com".to_string())
+    };
+    let seconds = |text: &str| {
+        let list: Result<Vec<u64>, _> = text.split(',').map(|n| n.trim().parse()).collect();
+        list.map(Some).map_err(|_| "must be numbers with commas between".to_string())
+    };
+    let runtime = |text: &str| match text {
+        "native" => Ok(()),
+        "docker" => Err("the docker driver is not there yet; use native".into()),
+        _ => Err("must be native".into()),
+    };
+    let config = Config {
+        data_dir: reader.parsed("data_dir", flags.data_dir.or(text(file.data_dir)), "/var/lib/tidemill".into(), path),
+        http: reader.parsed("http", flags.http.or(text(file.http)), SocketAddr::from(([0, 0, 0, 0], 80)), |text| {
+            text.parse().map_err(|_| "must be an address with a port, such as 127.0.0.1:8080".into())
+        }),
+        domain: reader.parsed("domain", flags.domain.or(text(file.domain)), "localhost".into(), domain),
+        admin_token_file: reader.parsed("admin_token_file", flags.admin_token_file.or(text(file.admin_token_file)), None, |t| {
+            path(t).map(Some)
+        }),
+        boot_timeout_s: reader.number("boot_timeout_s", flags.boot_timeout_s.or(text(file.boot_timeout_s)), 60, 1, 3600),
+        build_timeout_s: reader.number("build_timeout_s", flags.build_timeout_s.or(text(file.build_timeout_s)), 900, 1, 86_400),
+        build_memory_mb: reader.number("build_memory_mb", flags.build_memory_mb.or(text(file.build_memory_mb)), 2048, 64, 1 << 20),
+        builds_at_once: usize::try_from(reader.number(
+            "builds_at_once",
+            flags.builds_at_once.or(text(file.builds_at_once)),
+            2,
+            1,
+            100,
+        ))
+        .unwrap_or(2),
+        push_mb_max: reader.number("push_mb_max", flags.push_mb_max.or(text(file.push_mb_max)), 1024, 1, 1 << 20),
+        crash_backoff_s: reader.parsed("crash_backoff_s", flags.crash_backoff_s.or(text(file.crash_backoff_s)), None, seconds),
+        allow_private_sources: reader.switch("allow_private_sources", flags.allow_private_sources.or(text(file.allow_private_sources))),
+        stop_dynos: reader.switch("stop_dynos", flags.stop_dynos.or(text(file.stop_dynos))),
+        shutdown_s: reader.number("shutdown_s", flags.shutdown_s.or(text(file.shutdown_s)), 30, 0, 3600),
+    };
+    reader.parsed("runtime", flags.runtime.or(text(file.runtime)), (), runtime);
+    if reader.problems.is_empty() { Ok(config) } else { Err(reader.problems) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_problems_come_at_once_and_flags_win_over_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("t.toml");
+        std::fs::write(&file, "domain = \"a.example\"\nboot_timeout_s = 5\ncrash_backoff_s = [1, 2]\n").unwrap();
+        let flags = Flags { config: Some(file.clone()), domain: Some("b.example".into()), ..Flags::default() };
+        let config = read(flags).unwrap();
+        assert_eq!((config.domain.as_str(), config.boot_timeout_s), ("b.example", 5));
+        assert_eq!(config.crash_backoff_s, Some(vec![1, 2]));
+        std::fs::write(&file, "unknown = 1\n").unwrap();
+        let flags = Flags {
+            config: Some(file),
+            http: Some("nowhere".into()),
+            domain: Some("Bad Domain".into()),
+            boot_timeout_s: Some("0".into()),
+            runtime: Some("magic".into()),
+            ..Flags::default()
+        };
+        let problems = read(flags).unwrap_err();
+        assert_eq!(problems.len(), 5, "{problems:?}");
+    }
+}

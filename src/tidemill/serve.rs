@@ -1,0 +1,130 @@
+//! `tidemill serve` and `tidemill setup-link`.
+
+use crate::{
+    config::{self, Config, Flags},
+    wiring::{self, Platform},
+};
+use anyhow::{Context, Result};
+use clap::Parser;
+use std::{
+    fs,
+    io::Write,
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+    process::ExitCode,
+};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Logging of the daemon: to standard error, `RUST_LOG` decides.
+pub fn start_logging(default: &str) {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| default.into());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+}
+
+fn configuration() -> Result<Config, ExitCode> {
+    let args = std::env::args_os().take(1).chain(std::env::args_os().skip(2));
+    let flags = Flags::try_parse_from(args).map_err(|e| {
+        let _ = e.print(); // nowhere to tell that telling failed
+        ExitCode::from(if e.use_stderr() { 2 } else { 0 })
+    })?;
+    config::read(flags).map_err(|problems| {
+        eprintln!(" !    The configuration has {} problem(s):", problems.len());
+        problems.iter().for_each(|p| eprintln!(" !      {p}"));
+        ExitCode::from(2)
+    })
+}
+
+/// Entry of `serve`.
+pub fn main() -> ExitCode {
+    let config = match configuration() {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    start_logging("info");
+    let runtime = tokio::runtime::Builder::new_multi_thread().thread_name("control").enable_all().build();
+    let served = runtime.context("start the control plane's threads").and_then(|runtime| runtime.block_on(serve(config)));
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!(" !    Tidemill can not start: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve(config: Config) -> Result<()> {
+    let mut term = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let token_file = config.admin_token_file.clone();
+    let platform = wiring::start(config).await?;
+    if let Some(file) = &token_file {
+        write_token(&platform, file).await?;
+    } else if platform.service.needs_setup()? {
+        print_link(&platform).await?;
+    }
+    println!("Tidemill listens on http://{}, apps are at {}", platform.address, platform.service.addresses().app_url("APP"));
+    // Not under systemd, there is nobody to notify.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("tidemill.stopping");
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    platform.stop().await;
+    Ok(())
+}
+
+async fn print_link(platform: &Platform) -> Result<()> {
+    let secret = platform.service.create_setup_link().await?;
+    let addresses = platform.service.addresses();
+    println!("First admin: {}/setup/{secret}", addresses.url(&addresses.domain));
+    println!("             (works once, for 60 minutes; `tidemill setup-link` prints a new one)");
+    Ok(())
+}
+
+/// Keeps a token in the file that still works; else writes a new one, readable by the owner only.
+pub async fn write_token(platform: &Platform, file: &Path) -> Result<String> {
+    let kept = fs::read_to_string(file).map(|t| t.trim().to_string()).unwrap_or_default();
+    if !kept.is_empty() && platform.service.authenticate(&kept, None).is_ok() {
+        return Ok(kept);
+    }
+    let token = platform.service.create_admin_token().await?;
+    let partial = file.with_extension("partial");
+    let _ = fs::remove_file(&partial); // left by a start that was cut short
+    let write = || -> std::io::Result<()> {
+        let mut out = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&partial)?;
+        writeln!(out, "{token}")?;
+        out.sync_all()?;
+        fs::rename(&partial, file)
+    };
+    write().with_context(|| format!("write the admin token to {}", file.display()))?;
+    Ok(token)
+}
+
+/// Entry of `setup-link`: makes a link in the store of a daemon that does not run, since the store has one owner.
+pub fn setup_link() -> ExitCode {
+    let config = match configuration() {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    let made = || -> Result<String> {
+        let (service, store, ..) = wiring::open_service(&config, config.http.port())?;
+        let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+        let secret = runtime.block_on(service.create_setup_link())?;
+        runtime.block_on(store.close())?;
+        let addresses = service.addresses();
+        Ok(format!("{}/setup/{secret}", addresses.url(&addresses.domain)))
+    };
+    match made() {
+        Ok(link) => {
+            println!("{link}");
+            ExitCode::SUCCESS
+        }
+        Err(e) => {
+            eprintln!(" !    No link could be made: {e:#}");
+            eprintln!(" !    When the daemon runs, stop it first: the store has one owner at a time.");
+            ExitCode::FAILURE
+        }
+    }
+}

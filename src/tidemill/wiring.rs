@@ -1,0 +1,194 @@
+//! Composition: opens the parts in a fixed order and connects them.
+
+use crate::{clock::SystemClock, config::Config};
+use anyhow::{Context, Result};
+use axum::body::Body as AxumBody;
+use domain::restart::Backoff;
+use engine::Engine;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use logs::{Logs, Outputs};
+use router::{Control, Listener, Router, Shutdown};
+use runtime::{Runtime, native::NativeRuntime};
+use service::{Addresses, Service};
+use std::{
+    fs,
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+use store::{Options, Sealer, Store};
+use tokio::net::TcpListener;
+use tower::ServiceExt;
+
+/// Threads of the data plane; a busy build or API does not delay a request.
+const ROUTER_THREADS: usize = 2;
+/// After the drain: time for dynos to stop when they are to be stopped, TERM grace included.
+const DYNO_STOP_LIMIT: Duration = Duration::from_secs(40);
+
+/// A running platform.
+pub struct Platform {
+    /// For the first start and for `demo`.
+    pub service: Service,
+    /// Where it listens.
+    pub address: std::net::SocketAddr,
+    engine: Engine,
+    store: Store,
+    logs: Logs,
+    shutdown: Shutdown,
+    router_runtime: tokio::runtime::Runtime,
+    listening: tokio::task::JoinHandle<bool>,
+    config: Config,
+}
+
+/// Makes the data directory, readable by nobody else.
+pub fn make_data_dir(path: &Path) -> Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).with_context(|| format!("make {}", path.display()))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o700)).with_context(|| format!("protect {}", path.display()))?;
+    for dir in ["keys", "run", "uploads", "slugs", "dynos", "builds", "cache", "repositories"] {
+        fs::create_dir_all(path.join(dir)).with_context(|| format!("make {}", path.join(dir).display()))?;
+    }
+    // Left by a daemon that was killed: nothing is building now.
+    for dir in ["builds", "uploads"] {
+        for entry in fs::read_dir(path.join(dir))?.flatten() {
+            let _ = if entry.path().is_dir() { fs::remove_dir_all(entry.path()) } else { fs::remove_file(entry.path()) };
+        }
+    }
+    Ok(())
+}
+
+/// Opens what the service needs.
+pub fn open_service(config: &Config, port: u16) -> Result<(Service, Store, Logs, Outputs, Arc<Sealer>)> {
+    let data = &config.data_dir;
+    let store = Store::open(Options::new(data.join("store"))).context("open the store")?;
+    if let Some(reason) = &store.report().rebuilt {
+        eprintln!("Note: the working copy of the store was rebuilt from export and journal ({reason}).");
+    }
+    if let Some(cut) = &store.report().cut {
+        eprintln!("Note: the journal ended in an incomplete record; {} bytes were set aside as {}.{}.cut", cut.bytes, cut.segment.display(), cut.offset);
+    }
+    let logs = Logs::open(&data.join("logs")).context("open the logs")?;
+    let outputs = Outputs::open(&data.join("outputs")).context("open the build outputs")?;
+    let sealer = Arc::new(Sealer::load_or_create(&data.join("keys/master.key")).context("open the key")?);
+    let service = Service::new(service::Parts {
+        store: store.clone(),
+        logs: logs.clone(),
+        outputs: outputs.clone(),
+        sealer: sealer.clone(),
+        clock: Arc::new(SystemClock),
+        addresses: Addresses { scheme: "http", domain: config.domain.clone(), port: (port != 80).then_some(port) },
+        upload_dir: data.join("uploads"),
+        slug_dir: data.join("slugs"),
+    });
+    Ok((service, store, logs, outputs, sealer))
+}
+
+/// The control plane behind the router: API, pages and git on the platform's own hosts. It runs on the control plane's
+/// runtime, in a task that outlives a client who goes away.
+fn control(app: axum::Router) -> Control {
+    let handle = tokio::runtime::Handle::current();
+    Arc::new(move |request: http::Request<Incoming>, _peer| {
+        let (app, handle) = (app.clone(), handle.clone());
+        Box::pin(async move {
+            let answer = handle.spawn(app.oneshot(request.map(AxumBody::new))).await;
+            let response = match answer {
+                Ok(Ok(response)) => response,
+                Ok(Err(never)) => match never {},
+                Err(_) => http::Response::builder().status(500).body(AxumBody::empty()).unwrap_or_default(),
+            };
+            response.map(|body| body.map_err(Into::into).boxed_unsync())
+        })
+    })
+}
+
+/// Boots the platform: bind, store, logs, runtime, router, engine, git, and only then serve.
+pub async fn start(config: Config) -> Result<Platform> {
+    make_data_dir(&config.data_dir)?;
+    let data = config.data_dir.canonicalize().context("data directory")?;
+    let socket = TcpListener::bind(config.http).await.with_context(|| format!("listen on {}", config.http))?;
+    let address = socket.local_addr()?;
+    let opening = config.clone();
+    // Opening blocks, and commits during migration wait for the writer.
+    let opened = tokio::task::spawn_blocking(move || open_service(&opening, address.port())).await?;
+    let (service, store, logs, outputs, sealer) = opened?;
+    let runtime: Arc<dyn Runtime> = Arc::new(NativeRuntime::new(&data.join("run/dynos"), Path::new("/proc/self/exe"))?);
+    for sentence in &runtime.capabilities().missing {
+        tracing::warn!("tidemill.limits: {sentence}");
+    }
+    let receiver = git::Receiver::start(service.clone(), &data.join("repositories"), &data.join("run"), config.push_mb_max << 20)
+        .context("start the git receiver")?;
+    let pages = git::router(receiver).merge(dashboard::router(service.clone())).fallback_service(api::router(service.clone()));
+    let router = Router::new(config.domain.clone(), control(pages), logs.clone());
+    let allow_private = config.allow_private_sources;
+    let builder = Arc::new(builder::Builder {
+        runtime: runtime.clone(),
+        work_dir: data.join("builds"),
+        cache_dir: data.join("cache"),
+        fetch: Arc::new(move |url, target| engine::fetch_into(url, target, allow_private)),
+        limits: runtime::Limits { memory_bytes: config.build_memory_mb << 20, memory_hard: true, tasks_max: 2048, cpu_share: 1 },
+        time_limit: Duration::from_secs(config.build_timeout_s),
+    });
+    let engine = Engine::start(engine::Parts {
+        store: store.clone(),
+        service: service.clone(),
+        runtime,
+        builder,
+        router: router.clone(),
+        logs: logs.clone(),
+        outputs,
+        sealer,
+        clock: Arc::new(SystemClock),
+        settings: engine::Settings {
+            domain: config.domain.clone(),
+            dyno_dir: data.join("dynos"),
+            app_dirs: ["slugs", "cache", "repositories"].iter().map(|d| data.join(d)).collect(),
+            boot_timeout: Duration::from_secs(config.boot_timeout_s),
+            backoff: config.crash_backoff_s.as_deref().map_or_else(Backoff::default, Backoff::from_seconds),
+            builds_at_once: config.builds_at_once,
+        },
+    })
+    .await
+    .context("start the engine")?;
+    let router_runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(ROUTER_THREADS)
+        .thread_name("router")
+        .enable_all()
+        .build()
+        .context("start the router's threads")?;
+    let shutdown = Shutdown::new();
+    let grace = Duration::from_secs(config.shutdown_s);
+    let std_socket = socket.into_std()?;
+    let listening = router_runtime.spawn({
+        let shutdown = shutdown.clone();
+        async move {
+            match TcpListener::from_std(std_socket) {
+                Ok(socket) => Listener { socket, proto: "http", port: address.port() }.serve(router, shutdown, grace).await,
+                Err(e) => {
+                    tracing::error!(error = %e, "tidemill.listener_failed");
+                    false
+                }
+            }
+        }
+    });
+    Ok(Platform { service, address, engine, store, logs, shutdown, router_runtime, listening, config })
+}
+
+impl Platform {
+    /// Stops accepting, lets requests finish, stops dynos if configured, closes the store.
+    pub async fn stop(self) {
+        self.shutdown.start();
+        if !self.listening.await.unwrap_or(false) {
+            tracing::warn!("tidemill.drain_limit: some requests were cut");
+        }
+        self.router_runtime.shutdown_background();
+        self.engine.close();
+        if self.config.stop_dynos {
+            self.engine.stop_all(DYNO_STOP_LIMIT).await;
+        }
+        self.logs.flush();
+        if let Err(e) = self.store.close().await {
+            tracing::warn!(error = %e, "tidemill.close: the last export could not be written; the journal has everything");
+        }
+    }
+}
