@@ -1,0 +1,14 @@
+//! End to end: the real binary with real git, HTTP clients and apps.
+#![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
+
+mod api;
+mod apps;
+mod bad_input;
+mod command_line;
+mod git;
+mod house;
+mod load;
+mod restart;
+mod routing;
+mod schema;
+mod support;

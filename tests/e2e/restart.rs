@@ -1,0 +1,96 @@
+//! The daemon ends, by signal or by force; dynos do not notice, nothing acknowledged is lost.
+
+use crate::support::{Platform, Repo, eventually, root_or_skip};
+use serde_json::json;
+
+/// Serves its own pid (outside of the cage it is another one, but it changes when the process does).
+const WEB: &str = "web: exec python3 -u -c 'import http.server,os,time,threading\nclass H(http.server.BaseHTTPRequestHandler):\n  def do_GET(s):\n    time.sleep(2 if s.path==\"/slow\" else 0)\n    b=open(\"/proc/sys/kernel/random/boot_id\").read().encode()+os.environ[\"START\"].encode()\n    s.send_response(200); s.send_header(\"Content-Length\",str(len(b))); s.end_headers(); s.wfile.write(b)\nthreading.Thread(target=lambda: [(print(\"tick\",n),time.sleep(0.02)) for n in range(10**9)],daemon=True).start()\nhttp.server.ThreadingHTTPServer((\"\",int(os.environ[\"PORT\"])),H).serve_forever()'\n";
+
+fn deployed() -> Platform {
+    let platform = Platform::start();
+    platform.create("shop");
+    let repo = Repo::empty();
+    repo.write("Procfile", &WEB.replace('\n', ";").replace("web: exec python3 -u -c 'import http.server,os,time,threading;class", "web: export START=$(date +%s%N); exec python3 -u server.py #"));
+    let program = WEB.split("-c '").nth(1).unwrap().trim_end().trim_end_matches('\'');
+    repo.write("server.py", program);
+    repo.write("Procfile", "web: export START=$(date +%s%N); exec python3 -u server.py\n");
+    repo.commit("ticks");
+    repo.deploy(&platform, "shop");
+    platform
+}
+
+#[test]
+fn kill_9_of_the_daemon_loses_no_dyno_no_line_and_no_change() {
+    if !root_or_skip("running dynos") {
+        return;
+    }
+    let mut platform = deployed();
+    let id = platform.api("GET", "/apps/shop/dynos/web.1", None).json()["id"].clone();
+    let start = platform.web("shop", "/").text;
+    for round in 0..5 {
+        let changed = platform.api("POST", "/apps", Some(json!({ "name": format!("kept-{round}") })));
+        assert_eq!(changed.status, 201);
+        platform.signal("KILL");
+        platform.wait_end();
+        platform.boot();
+        assert_eq!(platform.api("GET", &format!("/apps/kept-{round}"), None).status, 200, "an acknowledged change is there");
+        eventually("routed again", || (platform.web("shop", "/").status == 200).then_some(()));
+        assert_eq!(platform.web("shop", "/").text, start, "the same process serves");
+        assert_eq!(platform.api("GET", "/apps/shop/dynos/web.1", None).json()["id"], id);
+    }
+    // Every tick that was printed is in the log, in order; what was not acknowledged at the kill may come twice.
+    let ticks: Vec<u64> = platform.log("shop").lines().filter_map(|l| l.split("app[web.1]: tick ").nth(1)?.parse().ok()).collect();
+    assert!(ticks.len() > 50, "{} ticks", ticks.len());
+    let mut seen = ticks.clone();
+    seen.sort_unstable();
+    seen.dedup();
+    assert_eq!(seen.len() as u64, seen.last().unwrap() - seen.first().unwrap() + 1, "no line is missing");
+    println!("5 kills, {} ticks in the log, {} of them twice", ticks.len(), ticks.len() - seen.len());
+}
+
+#[test]
+fn sigterm_finishes_the_request_in_flight_and_leaves_dynos_running() {
+    if !root_or_skip("running dynos") {
+        return;
+    }
+    let mut platform = deployed();
+    let start = platform.web("shop", "/").text;
+    let slow = std::thread::scope(|scope| {
+        let slow = scope.spawn(|| platform.web("shop", "/slow"));
+        std::thread::sleep(std::time::Duration::from_millis(500)); // the request is in flight now, for 2 s
+        platform.signal("TERM");
+        slow.join().unwrap()
+    });
+    assert_eq!((slow.status, &slow.text), (200, &start));
+    assert!(platform.wait_end().success());
+    platform.boot();
+    eventually("routed again", || (platform.web("shop", "/").status == 200).then_some(()));
+    assert_eq!(platform.web("shop", "/").text, start);
+}
+
+#[test]
+fn a_build_that_was_cut_short_is_failed_and_the_push_can_be_repeated() {
+    if !root_or_skip("building in a cage") {
+        return;
+    }
+    let mut platform = Platform::start();
+    platform.create("shop");
+    let pack = Repo::empty();
+    pack.write("bin/detect", "#!/bin/sh\necho Slow\n").write("bin/compile", "#!/bin/sh\nsleep 30\n");
+    pack.commit("pack");
+    let set = |spec: &str| json!({ "updates": [{ "buildpack": spec }] });
+    platform.api("PUT", "/apps/shop/buildpack-installations", Some(set(&format!("file://{}", pack.dir.path().display()))));
+    let repo = Repo::of("procfile");
+    let mut push = repo.command().args(["push", &platform.git_url("shop"), "main"]).stderr(std::process::Stdio::null()).spawn().unwrap();
+    eventually("the build runs", || (!platform.api("GET", "/apps/shop/builds", None).json().as_array().unwrap().is_empty()).then_some(()));
+    platform.signal("KILL");
+    platform.wait_end();
+    assert!(!push.wait().unwrap().success());
+    platform.boot();
+    let build = platform.api("GET", "/apps/shop/builds", None).json()[0].clone();
+    assert_eq!(build["status"], "failed");
+    platform.api("PUT", "/apps/shop/buildpack-installations", Some(set("heroku/procfile")));
+    repo.deploy(&platform, "shop");
+    let cages = std::fs::read_dir(platform.dir.path().join("data/run/dynos")).unwrap().count();
+    assert_eq!(cages, 1, "the cage of the cut build is gone, the dyno is there");
+}

@@ -1,0 +1,40 @@
+//! Checks answers against the published schema files.
+
+use serde_json::{Value, json};
+use std::path::Path;
+
+/// Both published variants.
+fn schemas() -> Vec<Value> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/schema");
+    let read = |name: &str| serde_json::from_slice(&std::fs::read(dir.join(name)).unwrap()).unwrap();
+    vec![read("platform-api-schema.json"), read("platform-api-schema-v3.json")]
+}
+
+/// Every property of `definition` that `value` has must be of the schema's type, and every property of the plain
+/// version 3 schema must be there.
+pub fn check(definition: &str, value: &Value) {
+    for schema in schemas() {
+        let mut wrapped = json!({ "$schema": "http://json-schema.org/draft-04/schema#", "$ref": format!("#/definitions/{definition}") });
+        wrapped["definitions"] = schema["definitions"].clone();
+        let validator = jsonschema::draft4::new(&wrapped).unwrap_or_else(|e| panic!("{definition}: {e}"));
+        let errors: Vec<String> = validator.iter_errors(value).map(|e| format!("{}: {e}", e.instance_path())).collect();
+        assert!(errors.is_empty(), "{definition}: {errors:?}\n{value:#}");
+    }
+    let plain = &schemas()[1]["definitions"][definition]["properties"];
+    for name in plain.as_object().into_iter().flatten().map(|(name, _)| name) {
+        assert!(value.get(name).is_some() || OPTIONAL.contains(&name.as_str()), "{definition}.{name} is missing in {value:#}");
+    }
+}
+
+/// Properties of products that are not offered here.
+const OPTIONAL: &[&str] = &[
+    "acknowledged_msa", "acknowledged_msa_at", "country_of_residence", "eco_dynos_enabled", "eco_dynos_shutdown_at", "italian_customer_terms",
+    "italian_partner_terms", "mfa_enabled", "mfa_exemption", "mfa_exemption_reason", "mfa_experience", "pipeline_cost_consent_at",
+    "base_image_name", "buildpacks", "current_build_architecture", "oci_image", "labs", "deleted_at", "generation",
+];
+
+pub fn check_list(definition: &str, value: &Value) {
+    let items = value.as_array().unwrap_or_else(|| panic!("no list: {value}"));
+    assert!(!items.is_empty(), "{definition}: an empty list proves nothing");
+    items.iter().for_each(|item| check(definition, item));
+}
