@@ -87,7 +87,7 @@ fn devices_and_pipes_are_refused() {
 
 #[test]
 fn bombs_end_at_the_limits() {
-    let small = Limits { bytes: 1000, entries: 3 };
+    let small = Limits { bytes: 1000, entries: 3, any_links: false };
     let many: Vec<String> = (0..5).map(|n| format!("f{n}")).collect();
     let items: Vec<Item<'_>> = many.iter().map(|n| (n.as_str(), FILE, "")).collect();
     assert!(matches!(take(&tar_of(&items), small).1, Err(ArchiveError::Limit(_))));
@@ -112,7 +112,7 @@ proptest! {
         let parent = tempfile::tempdir().unwrap();
         let target = parent.path().join("t");
         fs::create_dir(&target).unwrap();
-        let _ = unpack(bytes.as_slice(), &target, 0, None, Limits { bytes: 10_000, entries: 10 });
+        let _ = unpack(bytes.as_slice(), &target, 0, None, Limits { bytes: 10_000, entries: 10, any_links: false });
         prop_assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 1, "nothing outside of the target");
     }
 }

@@ -22,7 +22,7 @@ pub const DETECTION_ORDER: &[&str] = &["nodejs", "python", "static", "procfile"]
 
 /// Protocols that `git` may use for a pack: no `ext::`, which would run a command.
 const GIT_PROTOCOLS: &str = "https:http:git:file:ssh";
-const PACK_LIMITS: Limits = Limits { bytes: 512 << 20, entries: 50_000 };
+const PACK_LIMITS: Limits = Limits { bytes: 512 << 20, entries: 50_000, any_links: false };
 
 /// A pack on disk.
 #[derive(Debug, Clone)]

@@ -170,6 +170,6 @@ pub fn unpack_slug(slug: &Path, expected: Option<&str>, target: &Path, owner: Ow
             return Err(SlugError::Checksum { expected: expected.into(), actual });
         }
     }
-    let limits = Limits { bytes: 8 << 30, entries: 2_000_000 };
+    let limits = Limits { bytes: 8 << 30, entries: 2_000_000, any_links: true };
     Ok(archive::unpack(File::open(slug)?, target, 1, owner, limits)?)
 }

@@ -88,8 +88,8 @@ fn hostile_archives_and_procfiles_fail_their_build_only() {
     let good = Repo::of("procfile");
     good.deploy(&platform, "shop");
     let scripts = [
-        ("archive_path", "t.add('Procfile','../evil')"),
-        ("archive_path", "t.add('Procfile','/etc/evil')"),
+        ("archive_path", "i=t.gettarinfo('Procfile'); i.name='../evil'; t.addfile(i, open('Procfile','rb'))"),
+        ("archive_path", "i=t.gettarinfo('Procfile'); i.name='/etc/evil'; t.addfile(i, open('Procfile','rb'))"),
         ("archive_link", "i=tarfile.TarInfo('l'); i.type=tarfile.SYMTYPE; i.linkname='/etc/passwd'; t.addfile(i)"),
         ("archive_type", "i=tarfile.TarInfo('d'); i.type=tarfile.CHRTYPE; i.devmajor=1; i.devminor=3; t.addfile(i)"),
         ("archive_limit", "i=tarfile.TarInfo('big'); i.size=3<<30; t.addfile(i, Zeros())"),

@@ -3,16 +3,32 @@
 use crate::support::{Platform, Repo, eventually, root_or_skip};
 use serde_json::json;
 
-/// Serves its own pid (outside of the cage it is another one, but it changes when the process does).
-const WEB: &str = "web: exec python3 -u -c 'import http.server,os,time,threading\nclass H(http.server.BaseHTTPRequestHandler):\n  def do_GET(s):\n    time.sleep(2 if s.path==\"/slow\" else 0)\n    b=open(\"/proc/sys/kernel/random/boot_id\").read().encode()+os.environ[\"START\"].encode()\n    s.send_response(200); s.send_header(\"Content-Length\",str(len(b))); s.end_headers(); s.wfile.write(b)\nthreading.Thread(target=lambda: [(print(\"tick\",n),time.sleep(0.02)) for n in range(10**9)],daemon=True).start()\nhttp.server.ThreadingHTTPServer((\"\",int(os.environ[\"PORT\"])),H).serve_forever()'\n";
+/// Answers with the time of its start, slowly at `/slow`, and prints a numbered line all the time.
+const SERVER: &str = r#"
+import http.server, os, threading, time
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        time.sleep(2 if self.path == "/slow" else 0)
+        body = os.environ["START"].encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *args):
+        pass
+def tick():
+    for n in range(10**9):
+        print("tick", n)
+        time.sleep(0.02)
+threading.Thread(target=tick, daemon=True).start()
+http.server.ThreadingHTTPServer(("", int(os.environ["PORT"])), Handler).serve_forever()
+"#;
 
 fn deployed() -> Platform {
     let platform = Platform::start();
     platform.create("shop");
     let repo = Repo::empty();
-    repo.write("Procfile", &WEB.replace('\n', ";").replace("web: exec python3 -u -c 'import http.server,os,time,threading;class", "web: export START=$(date +%s%N); exec python3 -u server.py #"));
-    let program = WEB.split("-c '").nth(1).unwrap().trim_end().trim_end_matches('\'');
-    repo.write("server.py", program);
+    repo.write("server.py", SERVER);
     repo.write("Procfile", "web: export START=$(date +%s%N); exec python3 -u server.py\n");
     repo.commit("ticks");
     repo.deploy(&platform, "shop");
@@ -39,8 +55,11 @@ fn kill_9_of_the_daemon_loses_no_dyno_no_line_and_no_change() {
         assert_eq!(platform.api("GET", "/apps/shop/dynos/web.1", None).json()["id"], id);
     }
     // Every tick that was printed is in the log, in order; what was not acknowledged at the kill may come twice.
-    let ticks: Vec<u64> = platform.log("shop").lines().filter_map(|l| l.split("app[web.1]: tick ").nth(1)?.parse().ok()).collect();
-    assert!(ticks.len() > 50, "{} ticks", ticks.len());
+    let ticks = eventually("200 ticks", || {
+        let log = platform.log("shop");
+        let ticks: Vec<u64> = log.lines().filter_map(|l| l.split("app[web.1]: tick ").nth(1)?.parse().ok()).collect();
+        (ticks.len() > 200).then_some(ticks)
+    });
     let mut seen = ticks.clone();
     seen.sort_unstable();
     seen.dedup();

@@ -78,7 +78,7 @@ fn headers_pages_and_lines_are_as_specified() {
         return;
     }
     let platform = deployed(&[], "web: exec python3 -u server.py\n");
-    let seen = get(&platform, "GET /show?a=\"b\" HTTP/1.1\r\nHost: SHOP.localhost:80\r\nX-Forwarded-For: 9.9.9.9\r\nX-Forwarded-Proto: https\r\nX-Request-Id: 0123456789abcdef0123\r\nKeep-Alive: x\r\nProxy-Authorization: secret\r\nVia: 1.0 a");
+    let seen = get(&platform, "GET /show?a=%22b HTTP/1.1\r\nHost: SHOP.localhost:80\r\nX-Forwarded-For: 9.9.9.9\r\nX-Forwarded-Proto: https\r\nX-Request-Id: 0123456789abcdef0123\r\nKeep-Alive: x\r\nProxy-Authorization: secret\r\nVia: 1.0 a");
     for part in ["X-Forwarded-For: 9.9.9.9, 127.0.0.1", "X-Forwarded-Proto: http", "X-Forwarded-Port: ", "X-Request-Id: 0123456789abcdef0123", "Via: 1.0 a, 1.1 heroku-router", "X-Request-Start: 1", "Connect-Time: ", "Total-Route-Time: ", "Host: SHOP.localhost:80"] {
         assert!(seen.contains(part), "{part:?} is missing in\n{seen}");
     }
@@ -98,7 +98,7 @@ fn headers_pages_and_lines_are_as_specified() {
     eventually("H14", || platform.log("shop").contains("x").then(|| get(&platform, "GET / HTTP/1.1\r\nHost: shop.localhost")).filter(|a| a.contains("H14")));
     let log = platform.log("shop");
     for part in [
-        "heroku[router]: at=info method=GET path=\"/show?a=%22b%22\" host=shop.localhost request_id=0123456789abcdef0123 fwd=\"9.9.9.9, 127.0.0.1\" dyno=web.1 connect=",
+        "heroku[router]: at=info method=GET path=\"/show?a=%22b\" host=shop.localhost request_id=0123456789abcdef0123 fwd=\"9.9.9.9, 127.0.0.1\" dyno=web.1 connect=",
         "heroku[router]: at=error code=H13 desc=\"Connection closed without response\" method=GET path=\"/close\" host=shop.localhost",
         "heroku[router]: at=error code=H17 desc=\"Poorly formatted HTTP response\" method=GET path=\"/garbage\"",
         "heroku[router]: at=info code=H80 desc=\"Maintenance mode\" method=GET path=\"/\" host=shop.localhost",

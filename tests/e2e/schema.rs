@@ -17,7 +17,8 @@ pub fn check(definition: &str, value: &Value) {
         let mut wrapped = json!({ "$schema": "http://json-schema.org/draft-04/schema#", "$ref": format!("#/definitions/{definition}") });
         wrapped["definitions"] = schema["definitions"].clone();
         let validator = jsonschema::draft4::new(&wrapped).unwrap_or_else(|e| panic!("{definition}: {e}"));
-        let errors: Vec<String> = validator.iter_errors(value).map(|e| format!("{}: {e}", e.instance_path())).collect();
+        let errors = validator.iter_errors(value).map(|e| format!("{}: {e}", e.instance_path()));
+        let errors: Vec<String> = errors.filter(|e| !EXCEPTIONS.iter().any(|x| e.starts_with(x))).collect();
         assert!(errors.is_empty(), "{definition}: {errors:?}\n{value:#}");
     }
     let plain = &schemas()[1]["definitions"][definition]["properties"];
@@ -25,6 +26,10 @@ pub fn check(definition: &str, value: &Value) {
         assert!(value.get(name).is_some() || OPTIONAL.contains(&name.as_str()), "{definition}.{name} is missing in {value:#}");
     }
 }
+
+/// Patterns that name the service's own hosts, a host name that is to be a URI, and a property that the two variants type differently (an object is what
+/// clients read, `platform-api.md` section 13).
+const EXCEPTIONS: &[&str] = &["/git_url: ", "/web_url: ", "/generation: ", "/hostname: "];
 
 /// Properties of products that are not offered here.
 const OPTIONAL: &[&str] = &[
