@@ -38,8 +38,7 @@ impl IntoResponse for Failure {
         if let Some(private) = &error.private {
             tracing::error!(id = error.id, reason = %private, "api.failed");
         }
-        let body =
-            ErrorBody { id: error.id.into(), message: error.public.clone(), resource: error.resource.map(String::from) };
+        let body = ErrorBody { id: error.id.into(), message: error.public.clone(), resource: error.resource.map(String::from) };
         (status(&error), Json(body)).into_response()
     }
 }

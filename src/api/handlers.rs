@@ -268,7 +268,9 @@ struct NewRelease {
 
 async fn rollback(State(service): Api, User(ctx): User, Path(app): Path<String>, Body(body): Body<NewRelease>) -> Out {
     if body.slug.is_some() {
-        return Err(Error::invalid("A release from a slug is not offered yet; send `release` to go back to an older one.").into());
+        return Err(
+            Error::invalid("A release from a slug is not offered yet; send `release` to go back to an older one.").into()
+        );
     }
     let wanted = version_of(body.release.as_ref()).ok_or_else(|| Error::invalid("`release` must be an id or a version."))?;
     let (app, release) = service.rollback(&ctx, &app, &wanted).await?;
@@ -321,14 +323,22 @@ fn change_of(line: ScaleLine, ptype: Option<String>) -> Result<FormationChange, 
         Some(Value::String(text)) => Some(text.parse()?),
         // A JSON number is a count, never a step; a negative one is refused.
         Some(Value::Number(number)) => Some(Quantity::Exactly(
-            number.as_u64().and_then(|n| u32::try_from(n).ok()).ok_or_else(|| Error::invalid(format!("Quantity {number} is not possible.")))?,
+            number
+                .as_u64()
+                .and_then(|n| u32::try_from(n).ok())
+                .ok_or_else(|| Error::invalid(format!("Quantity {number} is not possible.")))?,
         )),
         Some(other) => return Err(Error::invalid(format!("Quantity {other} is no number."))),
     };
     Ok(FormationChange { ptype, quantity, size: line.size.or(line.dyno_size.and_then(Named::text)) })
 }
 
-async fn scaled(service: &Service, ctx: &service::Ctx, app: &str, changes: Vec<FormationChange>) -> Result<Vec<wire::Formation>, Failure> {
+async fn scaled(
+    service: &Service,
+    ctx: &service::Ctx,
+    app: &str,
+    changes: Vec<FormationChange>,
+) -> Result<Vec<wire::Formation>, Failure> {
     let changed = service.scale(ctx, app, changes).await?;
     let (app, _, commands) = service.formation(ctx, app)?;
     let command = |t: &str| commands.get(t).map_or("", String::as_str).to_string();

@@ -124,7 +124,8 @@ impl Intake<'_> {
                 self.finish(&full, Some((mode & 0o755) | 0o600))
             }
             EntryType::Symlink => {
-                let to = entry.link_name().map_err(unreadable)?.ok_or_else(|| ArchiveError::Link(path.display().to_string()))?;
+                let to =
+                    entry.link_name().map_err(unreadable)?.ok_or_else(|| ArchiveError::Link(path.display().to_string()))?;
                 if !self.limits.any_links && !link_stays_inside(&path, &to) {
                     return Err(ArchiveError::Link(path.display().to_string()));
                 }
@@ -134,7 +135,8 @@ impl Intake<'_> {
                 self.finish(&full, None)
             }
             EntryType::Link => {
-                let to = entry.link_name().map_err(unreadable)?.ok_or_else(|| ArchiveError::Link(path.display().to_string()))?;
+                let to =
+                    entry.link_name().map_err(unreadable)?.ok_or_else(|| ArchiveError::Link(path.display().to_string()))?;
                 let to = safe_path(&to, strip)?;
                 if to.ancestors().any(|part| self.links.contains(part)) {
                     return Err(ArchiveError::Link(path.display().to_string()));

@@ -73,7 +73,10 @@ fn links_that_lead_out_are_refused_and_nothing_is_written_through_a_link() {
     for to in ["/etc/passwd", "../x", "a/../../x", "/app/../etc"] {
         assert!(matches!(refused(&[("l", LINK, to)]), ArchiveError::Link(_)), "{to}");
     }
-    assert!(matches!(refused(&[("d/", EntryType::Directory, ""), ("l", LINK, "d"), ("l/x", FILE, "x")]), ArchiveError::Path(_)));
+    assert!(matches!(
+        refused(&[("d/", EntryType::Directory, ""), ("l", LINK, "d"), ("l/x", FILE, "x")]),
+        ArchiveError::Path(_)
+    ));
     assert!(matches!(refused(&[("h", EntryType::Link, "../../etc/passwd")]), ArchiveError::Path(_)));
     assert!(matches!(refused(&[("l", LINK, "/app/x"), ("h", EntryType::Link, "l")]), ArchiveError::Link(_)));
 }

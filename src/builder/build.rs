@@ -197,7 +197,8 @@ impl Builder {
 
     fn cage(&self, dirs: &Dirs, request: &BuildRequest) -> Cage {
         let mount = |source: PathBuf, target: &str, writable| Mount { source, target: target.into(), writable };
-        let own_program = mount(PathBuf::from("/proc/self/exe").canonicalize().unwrap_or_default(), "/opt/tidemill/tidemill", false);
+        let own_program =
+            mount(PathBuf::from("/proc/self/exe").canonicalize().unwrap_or_default(), "/opt/tidemill/tidemill", false);
         let env = [
             ("PATH", BUILD_PATH),
             ("HOME", "/app"),
@@ -329,7 +330,13 @@ impl Builder {
     }
 
     /// Only the last pack's `release` counts.
-    async fn release(&self, dirs: &Dirs, packs: &[Pack], cage: &Cage, output: &Output) -> Result<yaml::ReleaseYaml, BuildError> {
+    async fn release(
+        &self,
+        dirs: &Dirs,
+        packs: &[Pack],
+        cage: &Cage,
+        output: &Output,
+    ) -> Result<yaml::ReleaseYaml, BuildError> {
         let Some(last) = packs.last() else { return Ok(yaml::ReleaseYaml::default()) };
         if !last.has("release").map_err(failed)? {
             return Ok(yaml::ReleaseYaml::default());
@@ -357,7 +364,12 @@ fn configured_packs(request: &BuildRequest, source: &Path) -> Vec<String> {
     let listed = read_plain(&source.join(".buildpacks"), 64 << 10).unwrap_or_default();
     let lines = String::from_utf8_lossy(&listed).into_owned();
     // A local path in the pushed tree would let a pusher read folders of the server.
-    lines.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with(['#', '/']) && !l.starts_with("file:")).map(String::from).collect()
+    lines
+        .lines()
+        .map(str::trim)
+        .filter(|l| !l.is_empty() && !l.starts_with(['#', '/']) && !l.starts_with("file:"))
+        .map(String::from)
+        .collect()
 }
 
 /// Reads a regular file, following no link: the tree belongs to strangers.

@@ -46,7 +46,10 @@ impl Pack {
         match fs::metadata(&path) {
             Err(_) => Ok(false),
             Ok(meta) if meta.is_file() && meta.permissions().mode() & 0o111 != 0 => Ok(true),
-            Ok(_) => Err(format!("bin/{name} of buildpack {} is not executable; run: git update-index --chmod=+x bin/{name}", self.name)),
+            Ok(_) => Err(format!(
+                "bin/{name} of buildpack {} is not executable; run: git update-index --chmod=+x bin/{name}",
+                self.name
+            )),
         }
     }
 }

@@ -61,7 +61,8 @@ pub fn pack(source: &Path, target: &Path) -> Result<PackedSlug, SlugError> {
 fn write(source: &Path, target: &Path) -> Result<PackedSlug, SlugError> {
     let file = BufWriter::with_capacity(256 << 10, File::create(target)?);
     // No time in the header: the same tree gives the same bytes.
-    let zip = GzBuilder::new().mtime(0).write(Hashing { inner: file, context: Context::new(&SHA256), bytes: 0 }, Compression::fast());
+    let zip =
+        GzBuilder::new().mtime(0).write(Hashing { inner: file, context: Context::new(&SHA256), bytes: 0 }, Compression::fast());
     let mut tar = Builder::new(zip);
     add_dir(&mut tar, source, Path::new("./app"))?;
     let mut hashing = tar.into_inner()?.finish()?;

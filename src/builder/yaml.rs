@@ -52,7 +52,9 @@ mod tests {
     fn empty_comments_and_colons() {
         assert_eq!(parse(""), Ok(ReleaseYaml::default()));
         assert_eq!(parse("--- {}\n"), Ok(ReleaseYaml::default()));
-        let yaml = parse("---\n# c\naddons:\n  - a:b\nconfig_vars:\n  N: 1\ndefault_process_types:\n  web: \"a: b -p $PORT\"\n").unwrap();
+        let yaml =
+            parse("---\n# c\naddons:\n  - a:b\nconfig_vars:\n  N: 1\ndefault_process_types:\n  web: \"a: b -p $PORT\"\n")
+                .unwrap();
         assert_eq!(yaml.default_process_types["web"], "a: b -p $PORT");
         assert_eq!(yaml.config_vars["N"], "1");
         assert_eq!(yaml.addons, ["a:b"]);

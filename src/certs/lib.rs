@@ -22,7 +22,9 @@ impl AcmStatus {
 /// True when a certificate for `pattern` covers `host`: equal, or a wildcard exactly one label deep (RFC 9525, 6.3).
 pub fn covers(pattern: &str, host: &str) -> bool {
     match pattern.strip_prefix("*.") {
-        Some(parent) => host.split_once('.').is_some_and(|(label, rest)| !label.is_empty() && rest.eq_ignore_ascii_case(parent)),
+        Some(parent) => {
+            host.split_once('.').is_some_and(|(label, rest)| !label.is_empty() && rest.eq_ignore_ascii_case(parent))
+        }
         None => pattern.eq_ignore_ascii_case(host),
     }
 }

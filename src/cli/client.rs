@@ -39,12 +39,18 @@ impl Client {
         let base = base.ok_or_else(|| Failure { text: "Not signed in. Sign in with: tidemill login URL".into(), exit: 3 })?;
         let base = normal_url(&base)?;
         let token = variable("TIDEMILL_API_KEY").or_else(|| credentials.hosts.get(&base).cloned());
-        let token = token.ok_or_else(|| Failure { text: format!("Not signed in to {base}. Sign in with: tidemill login {base}"), exit: 3 })?;
+        let token = token.ok_or_else(|| Failure {
+            text: format!("Not signed in to {base}. Sign in with: tidemill login {base}"),
+            exit: 3,
+        })?;
         Ok(Self::new(base, token))
     }
 
     fn unreachable(&self, e: &ureq::Error) -> Failure {
-        Failure::unreachable(format!("Can not reach {}: {e}\n !    Is the daemon running, and is the address right?", self.base))
+        Failure::unreachable(format!(
+            "Can not reach {}: {e}\n !    Is the daemon running, and is the address right?",
+            self.base
+        ))
     }
 
     fn checked(mut response: Response<Body>) -> Result<Response<Body>> {

@@ -177,7 +177,8 @@ impl Session {
         let app = self.client.get(&format!("/apps/{name}"), None)?;
         let formation = self.client.get(&format!("/apps/{name}/formation"), None)?;
         show(&self.global, &app, || {
-            let dynos: Vec<String> = items(&formation).iter().map(|f| format!("{}: {}", field(f, "type"), f["quantity"])).collect();
+            let dynos: Vec<String> =
+                items(&formation).iter().map(|f| format!("{}: {}", field(f, "type"), f["quantity"])).collect();
             let row = |label: &str, value: String| vec![format!("{label}:"), value];
             let size = |v: &Value| v.as_u64().map_or_else(|| "–".into(), |b| format!("{} KiB", b.div_ceil(1024)));
             let rows = vec![
@@ -199,7 +200,9 @@ impl Session {
         let typed = match confirm {
             Some(typed) => typed,
             None => {
-                eprintln!(" !    This destroys {name}: its code, releases, config vars, logs and domains. Nothing of it stays.");
+                eprintln!(
+                    " !    This destroys {name}: its code, releases, config vars, logs and domains. Nothing of it stays."
+                );
                 ask(&format!(" !    To go on, type {name}: "), self.global.no_input, &format!("--confirm {name}"))?
             }
         };
@@ -217,7 +220,11 @@ impl Session {
         let url = field(&app, "web_url").to_string();
         show(&self.global, &json!({ "web_url": url }), || format!("{url}\n"));
         // Without a browser the printed address is all there is to give.
-        let _ = std::process::Command::new("xdg-open").arg(&url).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn();
+        let _ = std::process::Command::new("xdg-open")
+            .arg(&url)
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn();
         Ok(())
     }
 
@@ -248,7 +255,9 @@ impl Session {
     fn config_set(&self, pairs: &[String]) -> Result<()> {
         let mut body = Map::new();
         for pair in pairs {
-            let (key, value) = pair.split_once('=').ok_or_else(|| Failure::usage(format!("{pair} is invalid. Must be in the format FOO=bar.")))?;
+            let (key, value) = pair
+                .split_once('=')
+                .ok_or_else(|| Failure::usage(format!("{pair} is invalid. Must be in the format FOO=bar.")))?;
             let value = match value.strip_prefix('@') {
                 Some(file) => std::fs::read_to_string(file).map_err(|e| Failure::usage(format!("{file}: {e}")))?,
                 None => value.to_string(),
@@ -271,7 +280,8 @@ impl Session {
         let version = items(&releases).first().map_or(0, |r| r["version"].as_u64().unwrap_or(0));
         eprintln!("{verb} {} and restarting {name}... done, v{version}", keys.join(", "));
         show(&self.global, &config, || {
-            let rows: Vec<Vec<String>> = keys.iter().filter_map(|k| Some(vec![format!("{k}:"), config.get(k)?.as_str()?.to_string()])).collect();
+            let rows: Vec<Vec<String>> =
+                keys.iter().filter_map(|k| Some(vec![format!("{k}:"), config.get(k)?.as_str()?.to_string()])).collect();
             table(&rows)
         });
         Ok(())
@@ -287,7 +297,12 @@ impl Session {
             for ptype in types {
                 let of_type: Vec<&Value> = items(&dynos).iter().filter(|d| field(d, "type") == ptype).collect();
                 let first = of_type[0];
-                out.push_str(&format!("=== {ptype} ({}): {} ({})\n\n", field(first, "size"), field(first, "command"), of_type.len()));
+                out.push_str(&format!(
+                    "=== {ptype} ({}): {} ({})\n\n",
+                    field(first, "size"),
+                    field(first, "command"),
+                    of_type.len()
+                ));
                 for dyno in of_type {
                     out.push_str(&format!("{}: {} {}\n", field(dyno, "name"), field(dyno, "state"), field(dyno, "updated_at")));
                 }
@@ -303,15 +318,20 @@ impl Session {
         if changes.is_empty() {
             let formation = self.client.get(&format!("/apps/{name}/formation"), None)?;
             show(&self.global, &formation, || {
-                let all: Vec<String> = items(&formation).iter().map(|f| format!("{}={}:{}", field(f, "type"), f["quantity"], field(f, "size"))).collect();
+                let all: Vec<String> = items(&formation)
+                    .iter()
+                    .map(|f| format!("{}={}:{}", field(f, "type"), f["quantity"], field(f, "size")))
+                    .collect();
                 format!("{}\n", all.join(" "))
             });
             return Ok(());
         }
         let updates: Result<Vec<Value>> = changes.iter().map(|c| scale_change(c)).collect();
         let formation = self.client.send("PATCH", &format!("/apps/{name}/formation"), &json!({ "updates": updates? }))?;
-        let all: Vec<String> =
-            items(&formation).iter().map(|f| format!("{} at {}:{}", field(f, "type"), f["quantity"], field(f, "size"))).collect();
+        let all: Vec<String> = items(&formation)
+            .iter()
+            .map(|f| format!("{} at {}:{}", field(f, "type"), f["quantity"], field(f, "size")))
+            .collect();
         eprintln!("Scaling dynos... done, now running {}", all.join(", "));
         show(&self.global, &formation, String::new);
         Ok(())
@@ -351,7 +371,13 @@ impl Session {
             let rows: Vec<Vec<String>> = items(&releases)
                 .iter()
                 .map(|r| {
-                    let mark = if r["current"] == true { " (current)" } else if r["status"] == "failed" { " (failed)" } else { "" };
+                    let mark = if r["current"] == true {
+                        " (current)"
+                    } else if r["status"] == "failed" {
+                        " (failed)"
+                    } else {
+                        ""
+                    };
                     vec![
                         format!("v{}{mark}", r["version"]),
                         field(r, "description").into(),
@@ -388,7 +414,9 @@ impl Session {
             None => {
                 let releases = self.client.get(&format!("/apps/{name}/releases"), Some("version ..; max=10, order=desc"))?;
                 let eligible = items(&releases).iter().filter(|r| r["eligible_for_rollback"] == true).nth(1);
-                eligible.map(|r| r["version"].to_string()).ok_or_else(|| Failure::failed("There is no older release to go back to."))?
+                eligible
+                    .map(|r| r["version"].to_string())
+                    .ok_or_else(|| Failure::failed("There is no older release to go back to."))?
             }
         };
         let release = self.client.send("POST", &format!("/apps/{name}/releases"), &json!({ "release": wanted }))?;
@@ -405,7 +433,15 @@ impl Session {
             let commit = |b: &Value| field(&b["source_blob"], "version").chars().take(8).collect::<String>();
             let rows: Vec<Vec<String>> = items(&builds)
                 .iter()
-                .map(|b| vec![field(b, "id").into(), field(b, "status").into(), commit(b), field(&b["user"], "email").into(), field(b, "created_at").into()])
+                .map(|b| {
+                    vec![
+                        field(b, "id").into(),
+                        field(b, "status").into(),
+                        commit(b),
+                        field(&b["user"], "email").into(),
+                        field(b, "created_at").into(),
+                    ]
+                })
                 .collect();
             format!("=== {name} Builds\n{}", table(&rows))
         });
@@ -442,7 +478,8 @@ impl Session {
     fn set_buildpacks(&self, names: Vec<String>) -> Result<()> {
         let name = self.app()?;
         let updates: Vec<Value> = names.iter().map(|n| json!({ "buildpack": n })).collect();
-        let installed = self.client.send("PUT", &format!("/apps/{name}/buildpack-installations"), &json!({ "updates": updates }))?;
+        let installed =
+            self.client.send("PUT", &format!("/apps/{name}/buildpack-installations"), &json!({ "updates": updates }))?;
         match names.len() {
             0 => eprintln!("Buildpacks cleared. The next build of {name} detects its buildpack."),
             n => eprintln!("{n} buildpack(s) set. The next build of {name} uses them: git push {REMOTE} main"),
@@ -462,7 +499,8 @@ impl Session {
         let name = self.app()?;
         let domains = self.client.get(&format!("/apps/{name}/domains"), None)?;
         show(&self.global, &domains, || {
-            let rows: Vec<Vec<String>> = items(&domains).iter().map(|d| vec![field(d, "hostname").into(), field(d, "kind").into()]).collect();
+            let rows: Vec<Vec<String>> =
+                items(&domains).iter().map(|d| vec![field(d, "hostname").into(), field(d, "kind").into()]).collect();
             format!("=== {name} Domains\n{}", table(&rows))
         });
         Ok(())

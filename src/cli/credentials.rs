@@ -16,7 +16,8 @@ pub struct Credentials {
 fn path() -> Result<PathBuf> {
     let base = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from);
     let base = base.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".config")));
-    base.map(|b| b.join("tidemill/credentials.json")).ok_or_else(|| Failure::usage("HOME is not set; set it or TIDEMILL_HOST and TIDEMILL_API_KEY."))
+    base.map(|b| b.join("tidemill/credentials.json"))
+        .ok_or_else(|| Failure::usage("HOME is not set; set it or TIDEMILL_HOST and TIDEMILL_API_KEY."))
 }
 
 impl Credentials {
@@ -24,7 +25,9 @@ impl Credentials {
     pub fn load() -> Result<Self> {
         let path = path()?;
         match fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|e| Failure::failed(format!("{} is damaged: {e}", path.display()))),
+            Ok(bytes) => {
+                serde_json::from_slice(&bytes).map_err(|e| Failure::failed(format!("{} is damaged: {e}", path.display())))
+            }
             Err(_) => Ok(Self::default()),
         }
     }

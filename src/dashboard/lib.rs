@@ -19,8 +19,9 @@ use service::{Error, Kind, Service};
 struct Static;
 
 /// Everything from here, nothing from elsewhere, no inline code.
-const POLICY: HeaderValue =
-    HeaderValue::from_static("default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'");
+const POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+);
 
 /// The pages, ready to be served on the platform's hosts.
 pub fn router(service: Service) -> Router {

@@ -34,7 +34,9 @@ pub fn check_config_key(key: &str) -> Result<(), String> {
     let mut bytes = key.bytes();
     let first = bytes.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
     if !first || !bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_') {
-        return Err(format!("Config var key {key:?} is invalid: letters, digits and underscores only, not starting with a digit."));
+        return Err(format!(
+            "Config var key {key:?} is invalid: letters, digits and underscores only, not starting with a digit."
+        ));
     }
     if key.len() > crate::limits::CONFIG_KEY_BYTES_MAX {
         return Err(format!("Config var key is longer than {} bytes.", crate::limits::CONFIG_KEY_BYTES_MAX));
@@ -85,9 +87,9 @@ const ADJECTIVES: &[&str] = &[
 ];
 const NOUNS: &[&str] = &[
     "bay", "beach", "brook", "cape", "cliff", "coast", "coral", "cove", "creek", "current", "delta", "dock", "dune", "estuary",
-    "ferry", "fjord", "ford", "gull", "harbor", "haven", "heron", "inlet", "island", "jetty", "kelp", "lagoon", "lock", "marsh",
-    "mill", "mole", "otter", "pier", "pond", "quay", "reef", "river", "sail", "sand", "shoal", "shore", "sluice", "sound", "spray",
-    "strand", "stream", "surf", "tern", "tide", "wave", "weir",
+    "ferry", "fjord", "ford", "gull", "harbor", "haven", "heron", "inlet", "island", "jetty", "kelp", "lagoon", "lock",
+    "marsh", "mill", "mole", "otter", "pier", "pond", "quay", "reef", "river", "sail", "sand", "shoal", "shore", "sluice",
+    "sound", "spray", "strand", "stream", "surf", "tern", "tide", "wave", "weir",
 ];
 
 /// A name like `quiet-harbor-04217`; `seed` is the caller's randomness.

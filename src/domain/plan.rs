@@ -110,8 +110,9 @@ fn failed_release(wanted: &Wanted, dynos: &[&Dyno]) -> Option<u64> {
 /// Every web slot of the wanted release has a dyno that is up. True also when no web dyno is wanted.
 fn web_is_ready(wanted: &Wanted, dynos: &[&Dyno]) -> bool {
     wanted.types.iter().filter(|t| t.ptype == WEB).all(|t| {
-        (1..=t.quantity)
-            .all(|num| dynos.iter().any(|d| d.num == num && is_current(wanted, d) && d.ptype == WEB && d.state == DynoState::Up))
+        (1..=t.quantity).all(|num| {
+            dynos.iter().any(|d| d.num == num && is_current(wanted, d) && d.ptype == WEB && d.state == DynoState::Up)
+        })
     })
 }
 
@@ -164,9 +165,9 @@ fn stop_doubles(wanted: &Wanted, dynos: &[&Dyno], actions: &mut Vec<Action>) {
 fn retire(wanted: &Wanted, web_ready: bool, dynos: &[&Dyno], actions: &mut Vec<Action>) {
     for dyno in dynos.iter().filter(|d| !is_current(wanted, d) || d.state == DynoState::Crashed) {
         let slot_wanted = wanted.types.iter().any(|t| t.ptype == dyno.ptype && dyno.num <= t.quantity);
-        let successor_up = dynos.iter().any(|d| {
-            d.ptype == dyno.ptype && d.num == dyno.num && is_current(wanted, d) && d.state == DynoState::Up
-        });
+        let successor_up = dynos
+            .iter()
+            .any(|d| d.ptype == dyno.ptype && d.num == dyno.num && is_current(wanted, d) && d.state == DynoState::Up);
         match dyno.state {
             DynoState::Crashed => {
                 let replaced = dynos

@@ -9,10 +9,7 @@ fn wanted(release: u64, proven: bool, fallback: Option<u64>, types: &[(&str, u32
         proven,
         fallback,
         generation: 0,
-        types: types
-            .iter()
-            .map(|(t, n)| WantedType { ptype: (*t).into(), quantity: *n, size: "Standard-1X".into() })
-            .collect(),
+        types: types.iter().map(|(t, n)| WantedType { ptype: (*t).into(), quantity: *n, size: "Standard-1X".into() }).collect(),
     }
 }
 
@@ -60,11 +57,8 @@ fn first_deploy_starts_web_and_then_the_others() {
 #[test]
 fn old_dynos_serve_until_every_new_web_dyno_is_up() {
     let w = wanted(4, false, Some(3), &[("web", 2), ("worker", 1)]);
-    let mut dynos = vec![
-        dyno(1, "web", 1, 3, DynoState::Up),
-        dyno(2, "web", 2, 3, DynoState::Up),
-        dyno(3, "worker", 1, 3, DynoState::Up),
-    ];
+    let mut dynos =
+        vec![dyno(1, "web", 1, 3, DynoState::Up), dyno(2, "web", 2, 3, DynoState::Up), dyno(3, "worker", 1, 3, DynoState::Up)];
     assert_eq!(run(&w, &dynos), vec![start("web", 1), start("web", 2)]);
     dynos.push(dyno(4, "web", 1, 4, DynoState::Up));
     dynos.push(dyno(5, "web", 2, 4, DynoState::Starting));

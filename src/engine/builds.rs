@@ -136,7 +136,9 @@ async fn deploy(
     let release = record(engine, build, slug, result).await?;
     let email = parts.service.account(build.user)?.email;
     let log = parts.logs.app(app.id);
-    for text in [format!("Deploy {} by user {email}", short(build)), format!("Release v{} created by user {email}", release.version)] {
+    for text in
+        [format!("Deploy {} by user {email}", short(build)), format!("Release v{} created by user {email}", release.version)]
+    {
         log.write("app", "api", text);
     }
     log.write("app", "api", "Build succeeded");
@@ -235,7 +237,11 @@ fn set_defaults(
     Ok(())
 }
 
-async fn change_build(engine: &Engine, id: BuildId, change: impl FnOnce(&mut Build) + Send + 'static) -> Result<(), StoreError> {
+async fn change_build(
+    engine: &Engine,
+    id: BuildId,
+    change: impl FnOnce(&mut Build) + Send + 'static,
+) -> Result<(), StoreError> {
     let now = engine.shared.parts.clock.now();
     let work = move |tx: &mut store::Tx| -> Result<(), StoreError> {
         let Some(mut row) = tx.get(&tables::BUILDS, &id)? else { return Ok(()) };

@@ -7,12 +7,7 @@
 //! ```
 
 use crate::{Engine, environment, rows, sinks::DynoSink};
-use domain::{
-    AppId, Dyno, DynoKind, DynoState, EventBody,
-    limits::STOP_GRACE_MS,
-    plan::WEB,
-    restart::count_after_crash,
-};
+use domain::{AppId, Dyno, DynoKind, DynoState, EventBody, limits::STOP_GRACE_MS, plan::WEB, restart::count_after_crash};
 use runtime::{Exit, Mount, Spec};
 use std::{
     fs,
@@ -204,7 +199,8 @@ async fn prepare(engine: &Engine, dyno: &Dyno) -> Result<Spec, Problem> {
     let slug = rows::slug_of(&parts.store, dyno.app, dyno.release).map_err(|e| other(&e))?;
     let slug = slug.ok_or_else(|| Problem::Other("its slug is gone".into()))?;
     let config = service::read_config(&parts.store, &parts.sealer, dyno.app, release.config_version).map_err(|e| other(&e))?;
-    let (home, file, owner) = (home(engine, dyno), parts.service.slug_path(slug.app, slug.id), parts.runtime.host_user(dyno.user_slot));
+    let (home, file, owner) =
+        (home(engine, dyno), parts.service.slug_path(slug.app, slug.id), parts.runtime.host_user(dyno.user_slot));
     let (app, tmp, checksum) = (home.join("app"), home.join("tmp"), slug.checksum);
     let unpacking = {
         let (app, tmp) = (app.clone(), tmp.clone());

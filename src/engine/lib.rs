@@ -210,8 +210,14 @@ impl Engine {
 
     /// A build that was cut short by the end of the daemon failed; its ref was not moved.
     async fn fail_interrupted_builds(&self) -> Result<(), StoreError> {
-        let pending: Vec<Build> =
-            self.shared.parts.store.scan(&tables::BUILDS, &())?.into_iter().filter(|b| b.status == BuildStatus::Pending).collect();
+        let pending: Vec<Build> = self
+            .shared
+            .parts
+            .store
+            .scan(&tables::BUILDS, &())?
+            .into_iter()
+            .filter(|b| b.status == BuildStatus::Pending)
+            .collect();
         for build in pending {
             let output = self.shared.parts.outputs.live(build.id);
             output.line(" !     The platform was restarted during the build; push again.");

@@ -152,5 +152,10 @@ fn release_event(tx: &mut Tx, ctx: &Ctx, app: AppId, version: u64) -> Result<(),
 /// Memory, tasks and CPU of a size.
 pub fn limits_of(size_name: &str) -> runtime::Limits {
     let size = size::find_or_default(size_name);
-    runtime::Limits { memory_bytes: size.memory_bytes, memory_hard: false, tasks_max: size.tasks_max, cpu_share: size.cpu_share }
+    runtime::Limits {
+        memory_bytes: size.memory_bytes,
+        memory_hard: false,
+        tasks_max: size.tasks_max,
+        cpu_share: size.cpu_share,
+    }
 }

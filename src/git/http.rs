@@ -117,7 +117,9 @@ async fn info_refs(
 /// Passes the client's protocol version on, if it is one.
 fn protocol(command: &mut tokio::process::Command, headers: &HeaderMap) {
     let version = headers.get("git-protocol").and_then(|v| v.to_str().ok());
-    if let Some(version) = version.filter(|v| v.len() < 64 && v.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'=' || b == b':')) {
+    if let Some(version) =
+        version.filter(|v| v.len() < 64 && v.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'=' || b == b':'))
+    {
         command.env("GIT_PROTOCOL", version);
     }
 }
@@ -132,7 +134,8 @@ async fn upload_pack(State(receiver): State<Receiver>, Path(repo): Path<String>,
         Ok(path) => path,
         Err(reason) => return internal(&reason),
     };
-    let Ok(body) = axum::body::to_bytes(request.into_body(), usize::try_from(FETCH_BYTES_MAX).unwrap_or(usize::MAX)).await else {
+    let Ok(body) = axum::body::to_bytes(request.into_body(), usize::try_from(FETCH_BYTES_MAX).unwrap_or(usize::MAX)).await
+    else {
         return refused(StatusCode::PAYLOAD_TOO_LARGE, "!\tThe request is too large.\n");
     };
     let body = match unzip(&headers, body) {
@@ -175,7 +178,10 @@ async fn receive_pack(State(receiver): State<Receiver>, Path(repo): Path<String>
         Err(response) => return *response,
     };
     if headers.get(header::CONTENT_ENCODING).is_some_and(|v| v == "gzip") {
-        return refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, "!\tCompressed pushes are not served; set http.postBuffer higher.\n");
+        return refused(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "!\tCompressed pushes are not served; set http.postBuffer higher.\n",
+        );
     }
     let path = match repository::ensure(&receiver.inner.repositories, app.id).await {
         Ok(path) => path,
@@ -195,7 +201,8 @@ async fn receive_pack(State(receiver): State<Receiver>, Path(repo): Path<String>
                 break;
             }
         }
-        return (typed("result", "git-receive-pack"), pkt::refusal(&preface.refs, SHALLOW, "shallow update not allowed")).into_response();
+        return (typed("result", "git-receive-pack"), pkt::refusal(&preface.refs, SHALLOW, "shallow update not allowed"))
+            .into_response();
     }
     run_receive(&receiver, ctx, &app, &path, start, pieces)
 }
@@ -218,7 +225,14 @@ async fn read_preface(pieces: &mut Pieces) -> Result<(Vec<u8>, pkt::Preface), &'
 }
 
 /// Runs `git receive-pack`. It belongs to a task of its own, so that a client who goes away does not stop a build.
-fn run_receive(receiver: &Receiver, ctx: Ctx, app: &App, path: &std::path::Path, start: Vec<u8>, mut pieces: Pieces) -> Response {
+fn run_receive(
+    receiver: &Receiver,
+    ctx: Ctx,
+    app: &App,
+    path: &std::path::Path,
+    start: Vec<u8>,
+    mut pieces: Pieces,
+) -> Response {
     let push = receiver.begin(ctx, app.id);
     let inner = &receiver.inner;
     let mut command = repository::git(&inner.repositories);

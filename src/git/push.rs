@@ -150,7 +150,9 @@ impl Receiver {
         self.take_turn(&hello.push, app, writer).await?;
         if !self.is_current(app, name, old).await {
             let _ = tokio::fs::remove_file(&archive).await; // a leftover is removed at the next start
-            writer.write_all(b" !     Push rejected, another push moved the branch meanwhile. Fetch, merge and push again.\n").await?;
+            writer
+                .write_all(b" !     Push rejected, another push moved the branch meanwhile. Fetch, merge and push again.\n")
+                .await?;
             return Ok(false);
         }
         writer.write_all(b"Compressing source files... done.\nBuilding source:\n\n").await?;

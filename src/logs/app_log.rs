@@ -163,7 +163,9 @@ mod tests {
     async fn filters_come_before_the_count_and_a_type_matches_with_a_dot_only() {
         let dir = tempfile::tempdir().expect("dir");
         let (_logs, app) = open(dir.path());
-        for (source, ps) in [("app", "web.1"), ("app", "web.2"), ("app", "webhook.1"), ("heroku", "router"), ("heroku", "web.1")] {
+        for (source, ps) in
+            [("app", "web.1"), ("app", "web.2"), ("app", "webhook.1"), ("heroku", "router"), ("heroku", "web.1")]
+        {
             app.write(source, ps, "x");
         }
         let ps = |ps: &str| Filter { ps: Some(ps.into()), ..Filter::default() };
@@ -182,7 +184,11 @@ mod tests {
         (0..1500).for_each(|n| app.write("app", "web.1", format!("{n}")));
         assert_eq!(tail.next().await.map(|l| l.text()).as_deref(), Some("app[web.1]: before"));
         let notice = tail.next().await.expect("notice").text();
-        assert!(notice.starts_with("heroku[logplex]: Error L11 (Tail buffer overflow) -> This tail session dropped 500 messages since "));
+        assert!(
+            notice.starts_with(
+                "heroku[logplex]: Error L11 (Tail buffer overflow) -> This tail session dropped 500 messages since "
+            )
+        );
         for n in 0..1000 {
             assert_eq!(tail.next().await.map(|l| l.text()), Some(format!("app[web.1]: {n}")));
         }

@@ -119,7 +119,8 @@ pub fn error_page(code: Code) -> Response<Bytes> {
         Code::H26 => ("Bad request", "The request could not be understood."),
         _ => ("Application error", "The app did not answer. If you own it, its log tells why: <code>tidemill logs -t</code>."),
     };
-    let status = StatusCode::from_u16(code.status()).ok().filter(|s| s.as_u16() != 499).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+    let status =
+        StatusCode::from_u16(code.status()).ok().filter(|s| s.as_u16() != 499).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
     html(status, page(title, text, code.name()))
 }
 

@@ -8,7 +8,10 @@ use http::Response;
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::{convert::Infallible, sync::Arc, time::Duration};
-use tokio::{net::{TcpListener, TcpStream}, sync::watch};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
+};
 use tokio_util::task::TaskTracker;
 
 /// Time for the whole head of a request, and for a kept connection to send its next one.

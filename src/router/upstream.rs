@@ -5,7 +5,6 @@ use domain::limits::CONNECT_MS;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use std::{
-
     net::SocketAddr,
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
@@ -74,4 +73,3 @@ pub async fn connect(address: SocketAddr) -> Result<SendRequest<Body>, ConnectEr
     });
     Ok(sender)
 }
-

@@ -1,9 +1,6 @@
 //! Apps.
 
-use crate::{
-    Action, Ctx, Error, ReleaseDraft, Result, Service, access, add_release, find_app,
-    config::write_config,
-};
+use crate::{Action, Ctx, Error, ReleaseDraft, Result, Service, access, add_release, config::write_config, find_app};
 use domain::{App, AppId, EventBody, names};
 use std::collections::BTreeMap;
 use store::{ReadRows, Tx, tables};

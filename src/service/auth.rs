@@ -54,7 +54,8 @@ fn add_token(tx: &mut Tx, ctx: &Ctx, account: AccountId, description: &str) -> R
 
 fn add_admin(tx: &mut Tx, ctx: &Ctx, email: &str) -> Result<Account> {
     let email = email.trim().to_lowercase();
-    let plausible = email.len() <= 254 && email.split_once('@').is_some_and(|(name, host)| !name.is_empty() && !host.is_empty());
+    let plausible =
+        email.len() <= 254 && email.split_once('@').is_some_and(|(name, host)| !name.is_empty() && !host.is_empty());
     if !plausible || email.chars().any(|c| c.is_whitespace() || c.is_control()) {
         return Err(Error::invalid(format!("{email:?} is no e-mail address.")));
     }

@@ -1,10 +1,6 @@
 //! Builds and slugs: asked for here, carried out by the engine.
 
-use crate::{
-    Action, Ctx, Error, Result, Service,
-    apps::check_buildpacks,
-    auth::random_key,
-};
+use crate::{Action, Ctx, Error, Result, Service, apps::check_buildpacks, auth::random_key};
 use domain::{App, AppId, Build, BuildId, BuildStatus, EventBody, Slug, SlugId, SourceBlob};
 use std::path::PathBuf;
 use store::{ReadRows, tables};
@@ -62,7 +58,9 @@ impl Service {
                     waiting += usize::from(tx.get(&tables::BUILDS, id)?.is_some_and(|b| b.status == BuildStatus::Pending));
                 }
                 if waiting == PENDING_MAX {
-                    return Err(Error::conflict(format!("{PENDING_MAX} builds of this app are waiting already; try again when one has finished.")));
+                    return Err(Error::conflict(format!(
+                        "{PENDING_MAX} builds of this app are waiting already; try again when one has finished."
+                    )));
                 }
                 tx.put(&tables::BUILDS, &row.id, &row)?;
                 tx.put(&tables::BUILD_BY_APP, &(row.app, row.created_at.0, row.id), &row.id)?;
@@ -159,7 +157,8 @@ fn check_source(source: &SourceBlob) -> Result<()> {
     if !web || source.url.len() > 4096 || source.url.chars().any(|c| c.is_control() || c.is_whitespace()) {
         return Err(Error::invalid("source_blob.url must be an http or https URL of a tar.gz; make one with POST /sources."));
     }
-    let good = |c: &String| c.strip_prefix("SHA256:").is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit()));
+    let good =
+        |c: &String| c.strip_prefix("SHA256:").is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit()));
     if source.checksum.as_ref().is_some_and(|c| !good(c)) {
         return Err(Error::invalid("source_blob.checksum must be SHA256: and 64 hexadecimal digits."));
     }

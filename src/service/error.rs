@@ -89,7 +89,11 @@ impl From<StoreError> for Error {
         match e {
             StoreError::Full => Self {
                 private,
-                ..Self::new(Kind::Unavailable, "store_full", "The disk of the platform is full; nothing was changed. Free space and try again.")
+                ..Self::new(
+                    Kind::Unavailable,
+                    "store_full",
+                    "The disk of the platform is full; nothing was changed. Free space and try again.",
+                )
             },
             StoreError::Unavailable(_) | StoreError::Closed | StoreError::Io { .. } => Self {
                 private,

@@ -98,7 +98,9 @@ impl Service {
                 }
                 let total: u64 = all.iter().map(|f| u64::from(f.quantity)).sum();
                 if total > u64::from(DYNOS_PER_APP_MAX) {
-                    return Err(Error::invalid(format!("An app can have {DYNOS_PER_APP_MAX} dynos in all, this would be {total}.")));
+                    return Err(Error::invalid(format!(
+                        "An app can have {DYNOS_PER_APP_MAX} dynos in all, this would be {total}."
+                    )));
                 }
                 all.retain(|f| named.contains(&f.ptype));
                 for entry in &all {
@@ -129,10 +131,9 @@ fn apply(entry: &mut Formation, change: &FormationChange) -> Result<()> {
         }
         let limit = size::find_or_default(&entry.size).per_type_max.max(1);
         let limit = if entry.size == "Eco" || entry.size == "Basic" { limit } else { limit.min(DYNOS_PER_APP_MAX) };
-        entry.quantity = u32::try_from(wanted)
-            .ok()
-            .filter(|n| *n <= limit)
-            .ok_or_else(|| Error::invalid(format!("{} can have 0 to {limit} dynos of size {}, not {wanted}.", entry.ptype, entry.size)))?;
+        entry.quantity = u32::try_from(wanted).ok().filter(|n| *n <= limit).ok_or_else(|| {
+            Error::invalid(format!("{} can have 0 to {limit} dynos of size {}, not {wanted}.", entry.ptype, entry.size))
+        })?;
     }
     Ok(())
 }

@@ -99,7 +99,9 @@ struct Inner {
 impl Service {
     /// The operations over `parts`.
     pub fn new(parts: Parts) -> Self {
-        Self { inner: Arc::new(Inner { parts, sessions: log_sessions::Sessions::default(), sources: sources::Sources::default() }) }
+        Self {
+            inner: Arc::new(Inner { parts, sessions: log_sessions::Sessions::default(), sources: sources::Sources::default() }),
+        }
     }
 
     fn parts(&self) -> &Parts {

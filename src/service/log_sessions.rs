@@ -61,7 +61,8 @@ impl Service {
         let now = self.parts().clock.now();
         let open = self.inner.sessions.0.lock().unwrap_or_else(PoisonError::into_inner);
         let session = open.get(key).filter(|s| s.end > now);
-        let session = session.ok_or_else(|| Error::not_found("log_session", "This log session has expired; ask for a new one."))?;
+        let session =
+            session.ok_or_else(|| Error::not_found("log_session", "This log session has expired; ask for a new one."))?;
         let lines = session.request.lines.unwrap_or(DEFAULT_LINES).min(LOG_LINES_KEPT);
         Ok(self.logs().app(session.app).tail(session.request.filter.clone(), lines, session.request.tail))
     }

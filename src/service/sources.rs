@@ -56,7 +56,9 @@ impl Service {
         let now = self.parts().clock.now();
         let open = self.inner.sources.0.lock().unwrap_or_else(PoisonError::into_inner);
         let found = open.get(key).filter(|(_, end)| *end > now).map(|(id, _)| self.source_file(*id));
-        found.ok_or_else(|| Error::not_found("source", "This upload URL is unknown or has expired; make a new one with POST /sources."))
+        found.ok_or_else(|| {
+            Error::not_found("source", "This upload URL is unknown or has expired; make a new one with POST /sources.")
+        })
     }
 
     /// The upload that a source URL of our own names, so that the engine needs no request to itself.

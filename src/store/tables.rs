@@ -1,12 +1,9 @@
 //! The tables: number, name, key, value, readers. A number stays with its table for ever.
 
-use crate::{
-    StoreError, codec,
-    table::Table,
-};
+use crate::{StoreError, codec, table::Table};
 use domain::{
-    Account, AccountId, App, AppDomain, AppId, Build, BuildId, Dyno, DynoId, Event, Formation, Release, ReleaseId, Slug, SlugId,
-    Token, app::SetupLink,
+    Account, AccountId, App, AppDomain, AppId, Build, BuildId, Dyno, DynoId, Event, Formation, Release, ReleaseId, Slug,
+    SlugId, Token, app::SetupLink,
 };
 use serde::{Deserialize, Serialize};
 
@@ -83,4 +80,3 @@ tables! {
 
 /// The key of the schema number in [`META`].
 pub const SCHEMA_KEY: &str = "schema";
-

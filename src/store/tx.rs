@@ -32,7 +32,11 @@ pub trait ReadRows {
     ///
     /// # Errors
     /// When it can not be read or decoded.
-    fn get<K: Key + ?Sized, V: Serialize + DeserializeOwned>(&self, table: &Table<K, V>, key: &K) -> Result<Option<V>, StoreError>
+    fn get<K: Key + ?Sized, V: Serialize + DeserializeOwned>(
+        &self,
+        table: &Table<K, V>,
+        key: &K,
+    ) -> Result<Option<V>, StoreError>
     where
         Self: Sized,
     {

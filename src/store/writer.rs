@@ -90,7 +90,14 @@ pub struct Writer {
 }
 
 impl Writer {
-    pub fn new(options: Options, journal: Journal, working: Shared, notify: watch::Sender<u64>, last_event: u64, lock: File) -> Self {
+    pub fn new(
+        options: Options,
+        journal: Journal,
+        working: Shared,
+        notify: watch::Sender<u64>,
+        last_event: u64,
+        lock: File,
+    ) -> Self {
         Self { options, journal, working, notify, last_event, bytes_since_export: 0, _lock: lock }
     }
 
@@ -168,7 +175,8 @@ impl Writer {
             }
             last_event = next_event - 1;
             group.extend(changes.iter().cloned());
-            self.bytes_since_export += changes.iter().map(|(k, v)| (k.len() + v.as_ref().map_or(0, Vec::len)) as u64).sum::<u64>();
+            self.bytes_since_export +=
+                changes.iter().map(|(k, v)| (k.len() + v.as_ref().map_or(0, Vec::len)) as u64).sum::<u64>();
             records.push(Record { seq: self.journal.last_seq() + records.len() as u64 + 1, changes });
         }
         Ok((records, last_event))

@@ -176,12 +176,21 @@ pub fn read(flags: Flags) -> Result<Config, Vec<String>> {
             text.parse().map_err(|_| "must be an address with a port, such as 127.0.0.1:8080".into())
         }),
         domain: reader.parsed("domain", flags.domain.or(text(file.domain)), "localhost".into(), domain),
-        admin_token_file: reader.parsed("admin_token_file", flags.admin_token_file.or(text(file.admin_token_file)), None, |t| {
-            path(t).map(Some)
-        }),
+        admin_token_file: reader.parsed(
+            "admin_token_file",
+            flags.admin_token_file.or(text(file.admin_token_file)),
+            None,
+            |t| path(t).map(Some),
+        ),
         boot_timeout_s: reader.number("boot_timeout_s", flags.boot_timeout_s.or(text(file.boot_timeout_s)), 60, 1, 3600),
         build_timeout_s: reader.number("build_timeout_s", flags.build_timeout_s.or(text(file.build_timeout_s)), 900, 1, 86_400),
-        build_memory_mb: reader.number("build_memory_mb", flags.build_memory_mb.or(text(file.build_memory_mb)), 2048, 64, 1 << 20),
+        build_memory_mb: reader.number(
+            "build_memory_mb",
+            flags.build_memory_mb.or(text(file.build_memory_mb)),
+            2048,
+            64,
+            1 << 20,
+        ),
         builds_at_once: usize::try_from(reader.number(
             "builds_at_once",
             flags.builds_at_once.or(text(file.builds_at_once)),
@@ -192,7 +201,8 @@ pub fn read(flags: Flags) -> Result<Config, Vec<String>> {
         .unwrap_or(2),
         push_mb_max: reader.number("push_mb_max", flags.push_mb_max.or(text(file.push_mb_max)), 1024, 1, 1 << 20),
         crash_backoff_s: reader.parsed("crash_backoff_s", flags.crash_backoff_s.or(text(file.crash_backoff_s)), None, seconds),
-        allow_private_sources: reader.switch("allow_private_sources", flags.allow_private_sources.or(text(file.allow_private_sources))),
+        allow_private_sources: reader
+            .switch("allow_private_sources", flags.allow_private_sources.or(text(file.allow_private_sources))),
         stop_dynos: reader.switch("stop_dynos", flags.stop_dynos.or(text(file.stop_dynos))),
         shutdown_s: reader.number("shutdown_s", flags.shutdown_s.or(text(file.shutdown_s)), 30, 0, 3600),
     };

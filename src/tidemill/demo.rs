@@ -147,7 +147,8 @@ fn journey(home: &Path, base: &str, token: &str, url: &str, address: SocketAddr)
 fn page(address: SocketAddr) -> Result<String> {
     let limit = Instant::now() + ANSWER_LIMIT;
     loop {
-        let answer = ureq::get(format!("http://{address}/")).header("Host", format!("{APP}.localhost:{}", address.port())).call();
+        let answer =
+            ureq::get(format!("http://{address}/")).header("Host", format!("{APP}.localhost:{}", address.port())).call();
         match answer {
             Ok(mut answer) => return Ok(answer.body_mut().read_to_string()?.trim_end().to_string()),
             Err(e) if Instant::now() > limit => bail!("the page does not answer: {e}"),

@@ -6,13 +6,7 @@ use crate::{
 };
 use anyhow::{Context, Result};
 use clap::Parser;
-use std::{
-    fs,
-    io::Write,
-    os::unix::fs::OpenOptionsExt,
-    path::Path,
-    process::ExitCode,
-};
+use std::{fs, io::Write, os::unix::fs::OpenOptionsExt, path::Path, process::ExitCode};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Logging of the daemon: to standard error, `RUST_LOG` decides.

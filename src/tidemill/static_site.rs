@@ -80,7 +80,9 @@ async fn serve(State(site): State<Arc<Site>>, request: Request) -> Response {
         return redirect(&format!("https://{host}{target}"), 301);
     }
     // What a site never means to publish, also when its root is the whole slug.
-    let hidden = path.split('/').any(|part| part.starts_with('.') && part != ".well-known") || path == "/Procfile" || path == "/static.json";
+    let hidden = path.split('/').any(|part| part.starts_with('.') && part != ".well-known")
+        || path == "/Procfile"
+        || path == "/static.json";
     let mut response = if hidden { StatusCode::NOT_FOUND.into_response() } else { file(&site, request).await };
     if response.status() == StatusCode::NOT_FOUND {
         response = otherwise(&site, &path).await;

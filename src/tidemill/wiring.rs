@@ -66,7 +66,12 @@ pub fn open_service(config: &Config, port: u16) -> Result<(Service, Store, Logs,
         eprintln!("Note: the working copy of the store was rebuilt from export and journal ({reason}).");
     }
     if let Some(cut) = &store.report().cut {
-        eprintln!("Note: the journal ended in an incomplete record; {} bytes were set aside as {}.{}.cut", cut.bytes, cut.segment.display(), cut.offset);
+        eprintln!(
+            "Note: the journal ended in an incomplete record; {} bytes were set aside as {}.{}.cut",
+            cut.bytes,
+            cut.segment.display(),
+            cut.offset
+        );
     }
     let logs = Logs::open(&data.join("logs")).context("open the logs")?;
     let outputs = Outputs::open(&data.join("outputs")).context("open the build outputs")?;
@@ -116,8 +121,9 @@ pub async fn start(config: Config) -> Result<Platform> {
     for sentence in &runtime.capabilities().missing {
         tracing::warn!("tidemill.limits: {sentence}");
     }
-    let receiver = git::Receiver::start(service.clone(), &data.join("repositories"), &data.join("run"), config.push_mb_max << 20)
-        .context("start the git receiver")?;
+    let receiver =
+        git::Receiver::start(service.clone(), &data.join("repositories"), &data.join("run"), config.push_mb_max << 20)
+            .context("start the git receiver")?;
     let pages = git::router(receiver).merge(dashboard::router(service.clone())).fallback_service(api::router(service.clone()));
     let router = Router::new(config.domain.clone(), control(pages), logs.clone());
     let allow_private = config.allow_private_sources;
@@ -126,7 +132,12 @@ pub async fn start(config: Config) -> Result<Platform> {
         work_dir: data.join("builds"),
         cache_dir: data.join("cache"),
         fetch: Arc::new(move |url, target| engine::fetch_into(url, target, allow_private)),
-        limits: runtime::Limits { memory_bytes: config.build_memory_mb << 20, memory_hard: true, tasks_max: 2048, cpu_share: 1 },
+        limits: runtime::Limits {
+            memory_bytes: config.build_memory_mb << 20,
+            memory_hard: true,
+            tasks_max: 2048,
+            cpu_share: 1,
+        },
         time_limit: Duration::from_secs(config.build_timeout_s),
     });
     let engine = Engine::start(engine::Parts {

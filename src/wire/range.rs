@@ -81,7 +81,11 @@ mod tests {
 
     fn check(header: &str, key: Option<&str>, start: Option<&str>, max: usize, order: Order) {
         let range = Range::parse(header).expect(header);
-        assert_eq!((range.key.as_deref(), range.start.as_deref(), range.max, range.order), (key, start, max, order), "{header}");
+        assert_eq!(
+            (range.key.as_deref(), range.start.as_deref(), range.max, range.order),
+            (key, start, max, order),
+            "{header}"
+        );
     }
 
     #[test]

@@ -47,10 +47,16 @@ fn every_answer_follows_the_published_schema() {
     check("source", &send("POST", "/apps/shop/sources", json!({}), 201));
     check("app", &send("PATCH", "/apps/shop", json!({ "maintenance": false }), 200));
     check("formation", &send("PATCH", "/apps/shop/formation/worker", json!({ "quantity": "1", "size": "standard-2x" }), 200));
-    check_list("formation", &send("PATCH", "/apps/shop/formation", json!({ "updates": [{ "type": "worker", "quantity": 0 }] }), 200));
+    check_list(
+        "formation",
+        &send("PATCH", "/apps/shop/formation", json!({ "updates": [{ "type": "worker", "quantity": 0 }] }), 200),
+    );
     check("domain", &send("POST", "/apps/shop/domains", json!({ "hostname": "www.example.com", "sni_endpoint": null }), 201));
     check("release", &send("POST", "/apps/shop/releases", json!({ "release": "3" }), 201));
-    check_list("buildpack-installation", &send("PUT", "/apps/shop/buildpack-installations", json!({ "updates": [{ "buildpack": "heroku/python" }] }), 200));
+    check_list(
+        "buildpack-installation",
+        &send("PUT", "/apps/shop/buildpack-installations", json!({ "updates": [{ "buildpack": "heroku/python" }] }), 200),
+    );
     let config = send("PATCH", "/apps/shop/config-vars", json!({ "A": "1", "N": 2, "EMPTY": "" }), 200);
     assert_eq!(config, json!({ "A": "1", "N": "2", "EMPTY": "" }));
     assert_eq!(send("PATCH", "/apps/shop/config-vars", json!({ "A": null }), 200), json!({ "N": "2", "EMPTY": "" }));
@@ -66,10 +72,22 @@ fn tokens_pass_as_bearer_and_as_any_basic_password_and_nothing_else_does() {
     let status = |header: &str| platform.request("GET", "/account", &[("authorization", header)], None).status;
     let basic = |pair: String| format!("Basic {}", STANDARD.encode(pair));
     let token = platform.token.clone();
-    for good in [format!("Bearer {token}"), basic(format!(":{token}")), basic(format!("ana@example.com:{token}")), basic(format!("heroku:{token}"))] {
+    for good in [
+        format!("Bearer {token}"),
+        basic(format!(":{token}")),
+        basic(format!("ana@example.com:{token}")),
+        basic(format!("heroku:{token}")),
+    ] {
         assert_eq!(status(&good), 200, "{good}");
     }
-    for bad in ["Bearer wrong".to_string(), "Bearer ".into(), basic("x:".into()), basic(token.clone()), format!("Token {token}"), "Basic !!!".into()] {
+    for bad in [
+        "Bearer wrong".to_string(),
+        "Bearer ".into(),
+        basic("x:".into()),
+        basic(token.clone()),
+        format!("Token {token}"),
+        "Basic !!!".into(),
+    ] {
         let answer = platform.request("GET", "/account", &[("authorization", &bad)], None);
         assert_eq!((answer.status, answer.json()["id"].as_str()), (401, Some("unauthorized")), "{bad}");
         assert_eq!(answer.header("www-authenticate"), "");
@@ -109,7 +127,8 @@ fn lists_are_cut_into_pages_that_lead_on() {
 #[test]
 fn the_list_of_routes_is_the_golden_one() {
     let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/routes.txt");
-    let routes: String = ::api::ROUTES.iter().map(|(method, path, needs)| format!("{} {path} -> {needs}\n", method.to_uppercase())).collect();
+    let routes: String =
+        ::api::ROUTES.iter().map(|(method, path, needs)| format!("{} {path} -> {needs}\n", method.to_uppercase())).collect();
     if std::env::var_os("WRITE_GOLDEN").is_some() {
         std::fs::write(&golden, &routes).unwrap();
     }
@@ -150,11 +169,25 @@ fn the_first_admin_comes_by_a_link_that_works_once() {
     assert!(page.contains("Create admin"), "{page}");
     let wrong = agent.post(format!("{address}/setup/AAAA-BBBB-CCCC")).send_form([("email", "a@b.c")]).unwrap();
     assert_eq!(wrong.status(), 404);
-    let bad = agent.post(format!("{address}{path}")).send_form([("email", "<script>")]).unwrap().body_mut().read_to_string().unwrap();
+    let bad =
+        agent.post(format!("{address}{path}")).send_form([("email", "<script>")]).unwrap().body_mut().read_to_string().unwrap();
     assert!(bad.contains("&#60;script&#62;") || bad.contains("&lt;script&gt;"), "{bad}");
-    let ready = agent.post(format!("{address}{path}")).send_form([("email", "ana@example.com")]).unwrap().body_mut().read_to_string().unwrap();
+    let ready = agent
+        .post(format!("{address}{path}"))
+        .send_form([("email", "ana@example.com")])
+        .unwrap()
+        .body_mut()
+        .read_to_string()
+        .unwrap();
     let token = ready.split("HRKU-").nth(1).unwrap().split('<').next().unwrap();
-    let account = agent.get(format!("{address}/account")).header("authorization", format!("Bearer HRKU-{token}")).call().unwrap().body_mut().read_to_string().unwrap();
+    let account = agent
+        .get(format!("{address}/account"))
+        .header("authorization", format!("Bearer HRKU-{token}"))
+        .call()
+        .unwrap()
+        .body_mut()
+        .read_to_string()
+        .unwrap();
     assert!(account.contains("ana@example.com"), "{account}");
     assert_eq!(agent.post(format!("{address}{path}")).send_form([("email", "eve@example.com")]).unwrap().status(), 404, "once");
     let _ = std::process::Command::new("kill").arg(child.id().to_string()).status();

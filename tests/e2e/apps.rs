@@ -81,11 +81,21 @@ fn a_procfile_app_with_a_vendored_program_scales_restarts_and_rolls_back() {
     assert!(platform.web("shop", "/").text.contains("hello"));
     platform.api("PATCH", "/apps/shop/config-vars", Some(json!({ "GREETING": "v4 speaks" })));
     eventually("the new config serves", || platform.web("shop", "/").text.contains("v4 speaks").then_some(()));
-    let scaled = platform.api("PATCH", "/apps/shop/formation", Some(json!({ "updates": [{ "type": "web", "quantity": 2 }, { "type": "worker", "quantity": "+1" }] })));
+    let scaled = platform.api(
+        "PATCH",
+        "/apps/shop/formation",
+        Some(json!({ "updates": [{ "type": "web", "quantity": 2 }, { "type": "worker", "quantity": "+1" }] })),
+    );
     assert_eq!(scaled.status, 200, "{}", scaled.text);
     let up = |n: usize| {
         let dynos = platform.api("GET", "/apps/shop/dynos", None).json();
-        let up: Vec<String> = dynos.as_array().unwrap().iter().filter(|d| d["state"] == "up").map(|d| d["name"].as_str().unwrap().into()).collect();
+        let up: Vec<String> = dynos
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|d| d["state"] == "up")
+            .map(|d| d["name"].as_str().unwrap().into())
+            .collect();
         (up.len() == n).then_some(up)
     };
     assert_eq!(eventually("three dynos", || up(3)), ["web.1", "web.2", "worker.1"]);
@@ -99,7 +109,14 @@ fn a_procfile_app_with_a_vendored_program_scales_restarts_and_rolls_back() {
     assert_eq!((back.status, back.json()["version"].as_u64()), (201, Some(5)), "{}", back.text);
     eventually("the old config serves", || platform.web("shop", "/").text.contains("hello").then_some(()));
     let log = platform.log("shop");
-    for line in ["heroku[web.1]: State changed from starting to up", "heroku[web.1]: Stopping all processes with SIGTERM", "heroku[web.1]: Starting process with command `./bin/server`", "app[api]: Release v3 created by user admin@localhost", "app[api]: Set GREETING config vars by user admin@localhost", "heroku[router]: at=info method=GET path=\"/\" host=shop.localhost"] {
+    for line in [
+        "heroku[web.1]: State changed from starting to up",
+        "heroku[web.1]: Stopping all processes with SIGTERM",
+        "heroku[web.1]: Starting process with command `./bin/server`",
+        "app[api]: Release v3 created by user admin@localhost",
+        "app[api]: Set GREETING config vars by user admin@localhost",
+        "heroku[router]: at=info method=GET path=\"/\" host=shop.localhost",
+    ] {
         assert!(log.contains(line), "{line:?} is missing in\n{log}");
     }
     assert!(!log.contains("v4 speaks"), "no config value in the log");
@@ -177,7 +194,8 @@ fn a_build_through_the_api_with_an_uploaded_source() {
     let source = platform.api("POST", "/sources", None).json();
     let path = |url: &str| url[url.find("/sources").unwrap()..].to_string();
     let put = path(source["source_blob"]["put_url"].as_str().unwrap());
-    let uploaded = Command::new("curl").args(["-sf", "-T"]).arg(&tar).arg(format!("{}{put}", platform.base())).status().unwrap();
+    let uploaded =
+        Command::new("curl").args(["-sf", "-T"]).arg(&tar).arg(format!("{}{put}", platform.base())).status().unwrap();
     assert!(uploaded.success());
     let body = json!({ "source_blob": { "url": source["source_blob"]["get_url"], "version": "abc1234" } });
     let build = platform.api("POST", "/apps/shop/builds", Some(body));
@@ -192,7 +210,8 @@ fn a_build_through_the_api_with_an_uploaded_source() {
     let blob = slug["blob"]["url"].as_str().unwrap();
     assert_eq!(platform.request("GET", &blob[blob.find("/streams").unwrap()..], &[], None).status, 200);
     assert!(platform.web("shop", "/").text.contains("hello"));
-    let wrong = json!({ "source_blob": { "url": source["source_blob"]["get_url"], "checksum": format!("SHA256:{}", "0".repeat(64)) } });
+    let wrong =
+        json!({ "source_blob": { "url": source["source_blob"]["get_url"], "checksum": format!("SHA256:{}", "0".repeat(64)) } });
     let build = platform.api("POST", "/apps/shop/builds", Some(wrong)).json();
     let stream = build["output_stream_url"].as_str().unwrap();
     let output = platform.request("GET", &stream[stream.find("/streams").unwrap()..], &[], None).text;
@@ -217,7 +236,9 @@ fn the_build_cage_keeps_secrets_and_neighbours_out_of_reach() {
          echo \"build=$1 source=$SOURCE_VERSION stack=$STACK home=$HOME\"\nexit 0\n"
     );
     let pack = Repo::empty();
-    pack.write("bin/detect", "#!/bin/sh\necho Curious\n").write("bin/compile", &compile).write("bin/release", "#!/bin/sh\necho '--- {}'\n");
+    pack.write("bin/detect", "#!/bin/sh\necho Curious\n")
+        .write("bin/compile", &compile)
+        .write("bin/release", "#!/bin/sh\necho '--- {}'\n");
     pack.commit("pack");
     let set = json!({ "updates": [{ "buildpack": format!("file://{}", pack.dir.path().display()) }] });
     platform.api("PUT", "/apps/curious/buildpack-installations", Some(set));
@@ -226,7 +247,10 @@ fn the_build_cage_keeps_secrets_and_neighbours_out_of_reach() {
     assert!(!text.contains("REACHED"), "{text}");
     assert!(text.contains("env=HOME PATH PWD REQUEST_ID SHLVL SOURCE_VERSION STACK _"), "{text}");
     assert!(text.contains("multi=a\\nb") && text.contains("empty=0 eq=x=y"), "{text}");
-    assert!(text.contains(&format!("source={commit} stack=heroku-24 home=/app")) && text.contains("build=/tmp/build_"), "{text}");
+    assert!(
+        text.contains(&format!("source={commit} stack=heroku-24 home=/app")) && text.contains("build=/tmp/build_"),
+        "{text}"
+    );
 }
 
 #[test]

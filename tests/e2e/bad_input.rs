@@ -34,14 +34,26 @@ fn wrong_requests_get_their_status_and_id() {
         ("PATCH", "/apps/shop/formation", Some(json!({})), 422, "invalid_params"),
         ("POST", "/apps/shop/builds", Some(json!({})), 422, "invalid_params"),
         ("POST", "/apps/shop/builds", Some(json!({ "source_blob": { "url": "file:///etc/passwd" } })), 422, "invalid_params"),
-        ("POST", "/apps/shop/builds", Some(json!({ "source_blob": { "url": "http://x/", "checksum": "SHA256:1" } })), 422, "invalid_params"),
+        (
+            "POST",
+            "/apps/shop/builds",
+            Some(json!({ "source_blob": { "url": "http://x/", "checksum": "SHA256:1" } })),
+            422,
+            "invalid_params",
+        ),
         ("POST", "/apps/shop/releases", Some(json!({ "release": "v99" })), 404, "not_found"),
         ("POST", "/apps/shop/releases", Some(json!({ "release": "v1" })), 422, "invalid_params"),
         ("POST", "/apps/shop/domains", Some(json!({ "hostname": "not a domain" })), 422, "invalid_params"),
         ("POST", "/apps/shop/domains", Some(json!({ "hostname": "x.localhost" })), 422, "invalid_params"),
         ("DELETE", "/apps/shop/dynos/web.7", None, 404, "not_found"),
         ("PUT", "/apps/shop/buildpack-installations", Some(json!({ "updates": [{}] })), 422, "invalid_params"),
-        ("PUT", "/apps/shop/buildpack-installations", Some(json!({ "updates": [{ "buildpack": "--upload-pack=x" }] })), 422, "invalid_params"),
+        (
+            "PUT",
+            "/apps/shop/buildpack-installations",
+            Some(json!({ "updates": [{ "buildpack": "--upload-pack=x" }] })),
+            422,
+            "invalid_params",
+        ),
     ];
     for (method, path, body, status, id) in cases {
         let answer = platform.api(method, path, body);
@@ -50,11 +62,18 @@ fn wrong_requests_get_their_status_and_id() {
         assert_eq!(json["id"], id, "{method} {path}");
         assert!(json["message"].as_str().is_some_and(|m| !m.is_empty()), "{method} {path}");
     }
-    let broken = platform.request("POST", "/apps", &[("authorization", &format!("Bearer {}", platform.token))], Some("{no json".into()));
+    let broken =
+        platform.request("POST", "/apps", &[("authorization", &format!("Bearer {}", platform.token))], Some("{no json".into()));
     assert_eq!((broken.status, broken.json()["id"].as_str()), (400, Some("bad_request")));
-    let huge = platform.request("POST", "/apps", &[("authorization", &format!("Bearer {}", platform.token))], Some("x".repeat(2 << 20)));
+    let huge = platform.request(
+        "POST",
+        "/apps",
+        &[("authorization", &format!("Bearer {}", platform.token))],
+        Some("x".repeat(2 << 20)),
+    );
     assert_eq!((huge.status, huge.json()["id"].as_str()), (413, Some("body_too_large")));
-    let version = [("authorization", format!("Bearer {}", platform.token)), ("accept", "application/vnd.heroku+json; version=2".into())];
+    let version =
+        [("authorization", format!("Bearer {}", platform.token)), ("accept", "application/vnd.heroku+json; version=2".into())];
     let version: Vec<(&str, &str)> = version.iter().map(|(k, v)| (*k, v.as_str())).collect();
     assert_eq!(platform.request("GET", "/account", &version, None).status, 406);
     assert_eq!(platform.api("GET", "/apps/shop/config-vars", None).json(), json!({}), "nothing half-made");
@@ -106,14 +125,20 @@ fn hostile_archives_and_procfiles_fail_their_build_only() {
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         let source = platform.api("POST", "/sources", None).json();
         let url = source["source_blob"]["put_url"].as_str().unwrap();
-        let put = std::process::Command::new("curl").args(["-sf", "-T"]).arg(&tar).arg(format!("{}{}", platform.base(), &url[url.find("/sources").unwrap()..])).status();
+        let put = std::process::Command::new("curl")
+            .args(["-sf", "-T"])
+            .arg(&tar)
+            .arg(format!("{}{}", platform.base(), &url[url.find("/sources").unwrap()..]))
+            .status();
         assert!(put.unwrap().success());
         let build = platform.api("POST", "/apps/shop/builds", Some(json!({ "source_blob": { "url": url } }))).json();
         let stream = build["output_stream_url"].as_str().unwrap();
         let output = platform.request("GET", &stream[stream.find("/streams").unwrap()..], &[], None).text;
         assert!(output.contains(id), "{id}: {output}");
     }
-    for (content, text) in [("web ./run\n", "expected `type: command`"), ("we b: x\n", "letters, digits"), ("web:\n", "command is missing")] {
+    for (content, text) in
+        [("web ./run\n", "expected `type: command`"), ("we b: x\n", "letters, digits"), ("web:\n", "command is missing")]
+    {
         good.write("Procfile", content);
         good.commit("nonsense");
         let (ok, output) = good.push(&platform, "shop", "main");

@@ -65,15 +65,28 @@ fn exit_codes_tell_what_is_wrong() {
     assert_eq!(code(&["nonsense"]), 2);
     assert_eq!(code(&["info"]), 2);
     assert_eq!(code(&["--help"]), 0);
-    let output = Command::new(BIN).args(["apps"]).env_clear().env("HOME", platform.dir.path()).env("TIDEMILL_HOST", platform.base()).env("TIDEMILL_API_KEY", "wrong").output();
+    let output = Command::new(BIN)
+        .args(["apps"])
+        .env_clear()
+        .env("HOME", platform.dir.path())
+        .env("TIDEMILL_HOST", platform.base())
+        .env("TIDEMILL_API_KEY", "wrong")
+        .output();
     assert_eq!(text(&output.unwrap()).0, 3);
-    let output = Command::new(BIN).args(["apps"]).env_clear().env("HOME", platform.dir.path()).env("TIDEMILL_HOST", "http://127.0.0.1:1").env("TIDEMILL_API_KEY", "x").output();
+    let output = Command::new(BIN)
+        .args(["apps"])
+        .env_clear()
+        .env("HOME", platform.dir.path())
+        .env("TIDEMILL_HOST", "http://127.0.0.1:1")
+        .env("TIDEMILL_API_KEY", "x")
+        .output();
     assert_eq!(text(&output.unwrap()).0, 6);
 }
 
 #[test]
 fn serve_tells_all_configuration_problems_at_once() {
-    let output = Command::new(BIN).args(["serve", "--http", "nowhere", "--domain", "UPPER", "--boot-timeout-s", "x"]).output().unwrap();
+    let output =
+        Command::new(BIN).args(["serve", "--http", "nowhere", "--domain", "UPPER", "--boot-timeout-s", "x"]).output().unwrap();
     let (code, _, err) = text(&output);
     assert_eq!(code, 2);
     for key in ["http =", "domain =", "boot_timeout_s ="] {
@@ -95,12 +108,21 @@ fn demo(as_nobody: bool) {
     } else {
         Command::new(&program)
     };
-    let output = command.args(["demo", "--exit"]).env("TMPDIR", dir.path()).env("HOME", dir.path()).current_dir(dir.path()).output().unwrap();
+    let output = command
+        .args(["demo", "--exit"])
+        .env("TMPDIR", dir.path())
+        .env("HOME", dir.path())
+        .current_dir(dir.path())
+        .output()
+        .unwrap();
     let (code, out, err) = text(&output);
     assert_eq!(code, 0, "{out}{err}");
     assert!(out.contains("$ git push tidemill main") && out.contains("Hello from Tidemill"), "{out}");
     if as_nobody {
-        assert!(err.contains("not root") && err.contains("no memory, process and CPU limits"), "what is missing is told: {err}");
+        assert!(
+            err.contains("not root") && err.contains("no memory, process and CPU limits"),
+            "what is missing is told: {err}"
+        );
     }
     let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().flatten().filter(|e| e.file_name() != "tidemill").collect();
     assert!(left.is_empty(), "it cleans up: {left:?}");

@@ -32,7 +32,8 @@ fn branches_tags_clones_and_refusals() {
     assert!(repo.push(&platform, "shop", ":feature").0);
 
     let clone = tempfile::tempdir().unwrap();
-    let cloned = repo.command().args(["clone", "--quiet", &platform.git_url("shop")]).arg(clone.path().join("c")).output().unwrap();
+    let cloned =
+        repo.command().args(["clone", "--quiet", &platform.git_url("shop")]).arg(clone.path().join("c")).output().unwrap();
     assert!(cloned.status.success(), "{}", String::from_utf8_lossy(&cloned.stderr));
     let tree = |dir: &std::path::Path| {
         let output = repo.command().arg("-C").arg(dir).args(["rev-parse", "HEAD^{tree}"]).output().unwrap();
@@ -42,11 +43,27 @@ fn branches_tags_clones_and_refusals() {
 
     let shallow = tempfile::tempdir().unwrap();
     repo.commit("two");
-    let made = repo.command().args(["clone", "--quiet", "--depth", "1"]).arg(format!("file://{}", repo.dir.path().display())).arg(shallow.path().join("s")).status();
+    let made = repo
+        .command()
+        .args(["clone", "--quiet", "--depth", "1"])
+        .arg(format!("file://{}", repo.dir.path().display()))
+        .arg(shallow.path().join("s"))
+        .status();
     assert!(made.unwrap().success());
-    let pushed = repo.command().arg("-C").arg(shallow.path().join("s")).args(["push", "--force", &platform.git_url("shop"), "HEAD:main"]).output().unwrap();
+    let pushed = repo
+        .command()
+        .arg("-C")
+        .arg(shallow.path().join("s"))
+        .args(["push", "--force", &platform.git_url("shop"), "HEAD:main"])
+        .output()
+        .unwrap();
     let text = String::from_utf8_lossy(&pushed.stderr);
-    assert!(!pushed.status.success() && text.contains("shallow clone. Unshallow it with") && text.contains("shallow update not allowed"), "{text}");
+    assert!(
+        !pushed.status.success()
+            && text.contains("shallow clone. Unshallow it with")
+            && text.contains("shallow update not allowed"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -146,9 +163,15 @@ fn two_pushes_at_once_are_built_one_after_the_other_and_the_stale_one_is_refused
     two.commit("another history");
     let first = std::thread::scope(|scope| {
         let first = scope.spawn(|| one.push(&platform, "shop", "main"));
-        eventually("the first build", || (!platform.api("GET", "/apps/shop/builds", None).json().as_array().unwrap().is_empty()).then_some(()));
+        eventually("the first build", || {
+            (!platform.api("GET", "/apps/shop/builds", None).json().as_array().unwrap().is_empty()).then_some(())
+        });
         let second = two.push(&platform, "shop", "main");
-        assert!(!second.0 && second.1.contains("waiting in line") && second.1.contains("another push moved the branch"), "{}", second.1);
+        assert!(
+            !second.0 && second.1.contains("waiting in line") && second.1.contains("another push moved the branch"),
+            "{}",
+            second.1
+        );
         first.join().unwrap()
     });
     assert!(first.0, "{}", first.1);

@@ -40,7 +40,11 @@ fn root() -> PathBuf {
 }
 
 fn dependencies() -> BTreeMap<String, Vec<String>> {
-    let output = Command::new(env!("CARGO")).args(["metadata", "--format-version", "1", "--no-deps", "--offline"]).current_dir(root()).output().unwrap();
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
+        .current_dir(root())
+        .output()
+        .unwrap();
     let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
     let names = |package: &Value| {
         let all = package["dependencies"].as_array().unwrap().iter();
@@ -83,12 +87,20 @@ fn functions(text: &str) -> Vec<(String, usize)> {
     let mut found = Vec::new();
     for (start, line) in lines.iter().enumerate() {
         let trimmed = line.trim_start();
-        let words = trimmed.trim_start_matches("pub ").trim_start_matches("pub(crate) ").trim_start_matches("async ").trim_start_matches("const ").trim_start_matches("unsafe ");
+        let words = trimmed
+            .trim_start_matches("pub ")
+            .trim_start_matches("pub(crate) ")
+            .trim_start_matches("async ")
+            .trim_start_matches("const ")
+            .trim_start_matches("unsafe ");
         if let Some(name) = words.strip_prefix("fn ")
             && !trimmed.starts_with("//")
         {
             let indent = " ".repeat(line.len() - trimmed.len());
-            let end = lines[start..].iter().position(|l| **l == format!("{indent}}}") || (l.ends_with(';') && l.starts_with(&indent) && !l.starts_with(&format!("{indent} "))));
+            let end = lines[start..].iter().position(|l| {
+                **l == format!("{indent}}}")
+                    || (l.ends_with(';') && l.starts_with(&indent) && !l.starts_with(&format!("{indent} ")))
+            });
             found.push((name.split('(').next().unwrap_or("").to_string(), end.unwrap_or(0) + 1));
         }
     }
@@ -122,7 +134,8 @@ fn files_and_functions_are_short_and_some_words_do_not_occur() {
             ("panic!(", "return an error"),
         ];
         for (number, line) in body.lines().enumerate() {
-            for (word, instead) in banned.iter().filter(|(word, _)| line.contains(word) && !line.trim_start().starts_with("//")) {
+            for (word, instead) in banned.iter().filter(|(word, _)| line.contains(word) && !line.trim_start().starts_with("//"))
+            {
                 problems.push(format!("{name}:{}: {word} is not for here; {instead}", number + 1));
             }
             let talks = ["src/cli/", "src/tidemill/", "src/runtime/native/hold/mod.rs"].iter().any(|p| name.starts_with(p));
@@ -146,7 +159,19 @@ fn every_room_says_what_it_owns_and_what_it_must_not_know() {
 
 #[test]
 fn the_top_level_is_what_the_customer_fixed() {
-    let allowed = ["Cargo.toml", "Cargo.lock", "src", "web", "buildpacks", "systemd", "tests", "README.md", "target", "LICENSE-APACHE", "LICENSE-MIT"];
+    let allowed = [
+        "Cargo.toml",
+        "Cargo.lock",
+        "src",
+        "web",
+        "buildpacks",
+        "systemd",
+        "tests",
+        "README.md",
+        "target",
+        "LICENSE-APACHE",
+        "LICENSE-MIT",
+    ];
     for entry in fs::read_dir(root()).unwrap().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         assert!(name.starts_with('.') || allowed.contains(&name.as_str()), "{name} does not belong at the top level");

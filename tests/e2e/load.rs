@@ -89,7 +89,11 @@ fn ten_pushes_and_ten_config_changes_fail_no_request() {
     stop.store(true, Ordering::Relaxed);
     clients.into_iter().for_each(|c| c.join().unwrap());
     let (done, failed) = (done.load(Ordering::Relaxed), failed.lock().unwrap());
-    println!("{done} requests in {:.1} s during 10 pushes and 10 config changes, {} failed", begun.elapsed().as_secs_f64(), failed.len());
+    println!(
+        "{done} requests in {:.1} s during 10 pushes and 10 config changes, {} failed",
+        begun.elapsed().as_secs_f64(),
+        failed.len()
+    );
     assert!(failed.is_empty(), "{:?}", failed.iter().take(5).collect::<Vec<_>>());
     assert!(done > 500, "there was traffic");
 }

@@ -100,8 +100,11 @@ fn a_build_that_was_cut_short_is_failed_and_the_push_can_be_repeated() {
     let set = |spec: &str| json!({ "updates": [{ "buildpack": spec }] });
     platform.api("PUT", "/apps/shop/buildpack-installations", Some(set(&format!("file://{}", pack.dir.path().display()))));
     let repo = Repo::of("procfile");
-    let mut push = repo.command().args(["push", &platform.git_url("shop"), "main"]).stderr(std::process::Stdio::null()).spawn().unwrap();
-    eventually("the build runs", || (!platform.api("GET", "/apps/shop/builds", None).json().as_array().unwrap().is_empty()).then_some(()));
+    let mut push =
+        repo.command().args(["push", &platform.git_url("shop"), "main"]).stderr(std::process::Stdio::null()).spawn().unwrap();
+    eventually("the build runs", || {
+        (!platform.api("GET", "/apps/shop/builds", None).json().as_array().unwrap().is_empty()).then_some(())
+    });
     platform.signal("KILL");
     platform.wait_end();
     assert!(!push.wait().unwrap().success());

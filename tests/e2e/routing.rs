@@ -12,7 +12,9 @@ use std::{
 pub fn web_socket_echo(platform: &Platform, app: &str, path: &str) {
     let mut stream = TcpStream::connect(("127.0.0.1", platform.port)).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    let head = format!("GET {path} HTTP/1.1\r\nHost: {app}.localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n");
+    let head = format!(
+        "GET {path} HTTP/1.1\r\nHost: {app}.localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
     stream.write_all(head.as_bytes()).unwrap();
     let mut answer = Vec::new();
     let mut byte = [0u8];
@@ -78,8 +80,21 @@ fn headers_pages_and_lines_are_as_specified() {
         return;
     }
     let platform = deployed(&[], "web: exec python3 -u server.py\n");
-    let seen = get(&platform, "GET /show?a=%22b HTTP/1.1\r\nHost: SHOP.localhost:80\r\nX-Forwarded-For: 9.9.9.9\r\nX-Forwarded-Proto: https\r\nX-Request-Id: 0123456789abcdef0123\r\nKeep-Alive: x\r\nProxy-Authorization: secret\r\nVia: 1.0 a");
-    for part in ["X-Forwarded-For: 9.9.9.9, 127.0.0.1", "X-Forwarded-Proto: http", "X-Forwarded-Port: ", "X-Request-Id: 0123456789abcdef0123", "Via: 1.0 a, 1.1 heroku-router", "X-Request-Start: 1", "Connect-Time: ", "Total-Route-Time: ", "Host: SHOP.localhost:80"] {
+    let seen = get(
+        &platform,
+        "GET /show?a=%22b HTTP/1.1\r\nHost: SHOP.localhost:80\r\nX-Forwarded-For: 9.9.9.9\r\nX-Forwarded-Proto: https\r\nX-Request-Id: 0123456789abcdef0123\r\nKeep-Alive: x\r\nProxy-Authorization: secret\r\nVia: 1.0 a",
+    );
+    for part in [
+        "X-Forwarded-For: 9.9.9.9, 127.0.0.1",
+        "X-Forwarded-Proto: http",
+        "X-Forwarded-Port: ",
+        "X-Request-Id: 0123456789abcdef0123",
+        "Via: 1.0 a, 1.1 heroku-router",
+        "X-Request-Start: 1",
+        "Connect-Time: ",
+        "Total-Route-Time: ",
+        "Host: SHOP.localhost:80",
+    ] {
         assert!(seen.contains(part), "{part:?} is missing in\n{seen}");
     }
     assert!(!seen.contains("Proxy-Authorization") && !seen.contains("Keep-Alive"), "{seen}");
@@ -90,12 +105,22 @@ fn headers_pages_and_lines_are_as_specified() {
     assert!(get(&platform, "GET / HTTP/1.1\r\nHost: nobody.localhost").starts_with("HTTP/1.1 404"));
     assert!(get(&platform, "GET / HTTP/1.1\r\nHost: api.localhost").starts_with("HTTP/1.1 200"), "the platform's own host");
     platform.api("PATCH", "/apps/shop", Some(json!({ "maintenance": true })));
-    eventually("maintenance", || get(&platform, "GET / HTTP/1.1\r\nHost: shop.localhost").contains("Down for maintenance").then_some(()));
+    eventually("maintenance", || {
+        get(&platform, "GET / HTTP/1.1\r\nHost: shop.localhost").contains("Down for maintenance").then_some(())
+    });
     platform.api("PATCH", "/apps/shop", Some(json!({ "maintenance": false })));
     platform.api("POST", "/apps/shop/domains", Some(json!({ "hostname": "*.shop.example" })));
-    eventually("a custom domain", || get(&platform, "GET /show HTTP/1.1\r\nHost: www.shop.example").starts_with("HTTP/1.1 200").then_some(()));
+    eventually("a custom domain", || {
+        get(&platform, "GET /show HTTP/1.1\r\nHost: www.shop.example").starts_with("HTTP/1.1 200").then_some(())
+    });
     platform.api("PATCH", "/apps/shop/formation/web", Some(json!({ "quantity": 0 })));
-    eventually("H14", || platform.log("shop").contains("x").then(|| get(&platform, "GET / HTTP/1.1\r\nHost: shop.localhost")).filter(|a| a.contains("H14")));
+    eventually("H14", || {
+        platform
+            .log("shop")
+            .contains("x")
+            .then(|| get(&platform, "GET / HTTP/1.1\r\nHost: shop.localhost"))
+            .filter(|a| a.contains("H14"))
+    });
     let log = platform.log("shop");
     for part in [
         "heroku[router]: at=info method=GET path=\"/show?a=%22b\" host=shop.localhost request_id=0123456789abcdef0123 fwd=\"9.9.9.9, 127.0.0.1\" dyno=web.1 connect=",
@@ -133,8 +158,15 @@ fn crashed_silent_and_booting_dynos_have_their_codes() {
         boot.write("Procfile", "web: sleep 300\n");
         boot.commit("never binds");
         let platform = &platform;
-        let mut pushing = boot.command().args(["push", &platform.git_url("booter"), "main"]).stderr(std::process::Stdio::null()).spawn().unwrap();
-        eventually("starting", || platform.api("GET", "/apps/booter/dynos/web.1", None).text.contains("starting").then_some(()));
+        let mut pushing = boot
+            .command()
+            .args(["push", &platform.git_url("booter"), "main"])
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        eventually("starting", || {
+            platform.api("GET", "/apps/booter/dynos/web.1", None).text.contains("starting").then_some(())
+        });
         let h20 = scope.spawn(move || {
             let begun = Instant::now();
             (get(platform, "GET / HTTP/1.1\r\nHost: booter.localhost"), begun.elapsed())
@@ -145,17 +177,28 @@ fn crashed_silent_and_booting_dynos_have_their_codes() {
         });
         let h10 = get(platform, "GET / HTTP/1.1\r\nHost: crasher.localhost");
         assert!(h10.contains("H10"), "{h10}");
-        let h21 = eventually("H21", || Some(get(platform, "GET / HTTP/1.1\r\nHost: deaf.localhost")).filter(|a| a.contains("H21")));
+        let h21 =
+            eventually("H21", || Some(get(platform, "GET / HTTP/1.1\r\nHost: deaf.localhost")).filter(|a| a.contains("H21")));
         assert!(h21.starts_with("HTTP/1.1 503"));
         let (answer, took) = h12.join().unwrap();
-        assert!(answer.contains("H12") && took >= Duration::from_secs(30) && took < Duration::from_secs(36), "{took:?} {answer}");
+        assert!(
+            answer.contains("H12") && took >= Duration::from_secs(30) && took < Duration::from_secs(36),
+            "{took:?} {answer}"
+        );
         let (answer, took) = h20.join().unwrap();
-        assert!(answer.contains("H20") && took >= Duration::from_secs(75) && took < Duration::from_secs(82), "{took:?} {answer}");
+        assert!(
+            answer.contains("H20") && took >= Duration::from_secs(75) && took < Duration::from_secs(82),
+            "{took:?} {answer}"
+        );
         let _ = pushing.kill();
         let _ = pushing.wait();
     });
     let log = platform.log("crasher");
-    for part in ["heroku[web.1]: Process exited with status 3", "heroku[web.1]: State changed from starting to crashed", "code=H10 desc=\"App crashed\""] {
+    for part in [
+        "heroku[web.1]: Process exited with status 3",
+        "heroku[web.1]: State changed from starting to crashed",
+        "code=H10 desc=\"App crashed\"",
+    ] {
         assert!(log.contains(part), "{part:?} is missing in\n{log}");
     }
     assert_eq!(log.matches("Process exited with status 3").count(), 2, "at once the first time, then it waits\n{log}");
@@ -175,9 +218,16 @@ fn a_dyno_that_does_not_bind_in_time_gets_r10() {
         let clone = repo.command().args(["push", "--force", &platform.git_url("shop"), "main"]).output().unwrap();
         (clone.status.success(), String::from_utf8_lossy(&clone.stderr).into_owned())
     };
-    assert!(!ok && text.contains("v4 did not start. v3 is still serving") && text.contains("Error R10 (Boot timeout)"), "{text}");
+    assert!(
+        !ok && text.contains("v4 did not start. v3 is still serving") && text.contains("Error R10 (Boot timeout)"),
+        "{text}"
+    );
     let log = platform.log("shop");
-    for part in ["Error R10 (Boot timeout) -> Web process failed to bind to $PORT within 2 seconds of launch", "Stopping process with SIGKILL", "Process exited with status 137"] {
+    for part in [
+        "Error R10 (Boot timeout) -> Web process failed to bind to $PORT within 2 seconds of launch",
+        "Stopping process with SIGKILL",
+        "Process exited with status 137",
+    ] {
         assert!(log.contains(part), "{part:?} is missing in\n{log}");
     }
     assert!(get(&platform, "GET /show HTTP/1.1\r\nHost: shop.localhost").starts_with("HTTP/1.1 200"));
@@ -189,7 +239,9 @@ fn log_tails_come_as_text_and_as_events() {
         return;
     }
     let platform = deployed(&[], "web: exec python3 -u server.py\n");
-    let session = platform.api("POST", "/apps/shop/log-sessions", Some(json!({ "tail": true, "lines": 5, "source": "heroku", "dyno": "router" }))).json();
+    let session = platform
+        .api("POST", "/apps/shop/log-sessions", Some(json!({ "tail": true, "lines": 5, "source": "heroku", "dyno": "router" })))
+        .json();
     let url = session["logplex_url"].as_str().unwrap();
     let path = url[url.find("/streams").unwrap()..].to_string();
     let open = |accept: &str| {

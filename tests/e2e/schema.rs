@@ -14,7 +14,8 @@ fn schemas() -> Vec<Value> {
 /// version 3 schema must be there.
 pub fn check(definition: &str, value: &Value) {
     for schema in schemas() {
-        let mut wrapped = json!({ "$schema": "http://json-schema.org/draft-04/schema#", "$ref": format!("#/definitions/{definition}") });
+        let mut wrapped =
+            json!({ "$schema": "http://json-schema.org/draft-04/schema#", "$ref": format!("#/definitions/{definition}") });
         wrapped["definitions"] = schema["definitions"].clone();
         let validator = jsonschema::draft4::new(&wrapped).unwrap_or_else(|e| panic!("{definition}: {e}"));
         let errors = validator.iter_errors(value).map(|e| format!("{}: {e}", e.instance_path()));
@@ -33,9 +34,25 @@ const EXCEPTIONS: &[&str] = &["/git_url: ", "/web_url: ", "/generation: ", "/hos
 
 /// Properties of products that are not offered here.
 const OPTIONAL: &[&str] = &[
-    "acknowledged_msa", "acknowledged_msa_at", "country_of_residence", "eco_dynos_enabled", "eco_dynos_shutdown_at", "italian_customer_terms",
-    "italian_partner_terms", "mfa_enabled", "mfa_exemption", "mfa_exemption_reason", "mfa_experience", "pipeline_cost_consent_at",
-    "base_image_name", "buildpacks", "current_build_architecture", "oci_image", "labs", "deleted_at", "generation",
+    "acknowledged_msa",
+    "acknowledged_msa_at",
+    "country_of_residence",
+    "eco_dynos_enabled",
+    "eco_dynos_shutdown_at",
+    "italian_customer_terms",
+    "italian_partner_terms",
+    "mfa_enabled",
+    "mfa_exemption",
+    "mfa_exemption_reason",
+    "mfa_experience",
+    "pipeline_cost_consent_at",
+    "base_image_name",
+    "buildpacks",
+    "current_build_architecture",
+    "oci_image",
+    "labs",
+    "deleted_at",
+    "generation",
 ];
 
 pub fn check_list(definition: &str, value: &Value) {

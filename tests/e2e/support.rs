@@ -87,8 +87,17 @@ impl Platform {
         let token_file = self.dir.path().join("token");
         let mut command = Command::new(BIN);
         command.arg("serve").arg("--data-dir").arg(self.dir.path().join("data"));
-        command.arg("--http").arg(format!("127.0.0.1:{}", self.port)).arg("--admin-token-file").arg(&token_file).args(&self.args);
-        command.env_clear().env("PATH", std::env::var("PATH").unwrap()).env("RUST_LOG", "info").env("SECRET_OF_THE_DAEMON", "leak");
+        command
+            .arg("--http")
+            .arg(format!("127.0.0.1:{}", self.port))
+            .arg("--admin-token-file")
+            .arg(&token_file)
+            .args(&self.args);
+        command
+            .env_clear()
+            .env("PATH", std::env::var("PATH").unwrap())
+            .env("RUST_LOG", "info")
+            .env("SECRET_OF_THE_DAEMON", "leak");
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (output, stderr) = (self.output.clone(), child.stderr.take().unwrap());
         std::thread::spawn(move || collect(stderr, &output));
@@ -141,7 +150,8 @@ impl Platform {
 
     /// A request to an app.
     pub fn web(&self, app: &str, path: &str) -> Answer {
-        let request = ureq::http::Request::builder().uri(format!("{}{path}", self.base())).header("host", format!("{app}.localhost"));
+        let request =
+            ureq::http::Request::builder().uri(format!("{}{path}", self.base())).header("host", format!("{app}.localhost"));
         answered(agent().run(request.body(String::new()).unwrap()))
     }
 
@@ -185,7 +195,11 @@ impl Platform {
 fn answered(answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Answer {
     let mut answer = answer.unwrap_or_else(|e| panic!("no answer: {e}"));
     let text = answer.body_mut().with_config().limit(256 << 20).read_to_vec().unwrap();
-    Answer { status: answer.status().as_u16(), headers: answer.headers().clone(), text: String::from_utf8_lossy(&text).into_owned() }
+    Answer {
+        status: answer.status().as_u16(),
+        headers: answer.headers().clone(),
+        text: String::from_utf8_lossy(&text).into_owned(),
+    }
 }
 
 fn collect(mut from: impl Read, to: &Mutex<String>) {
@@ -241,7 +255,11 @@ impl Repo {
     /// A fixture app, committed.
     pub fn of(fixture: &str) -> Self {
         let repo = Self::empty();
-        let copied = Command::new("cp").args(["-a"]).arg(format!("{}/.", fixtures().join(fixture).display())).arg(repo.dir.path()).status();
+        let copied = Command::new("cp")
+            .args(["-a"])
+            .arg(format!("{}/.", fixtures().join(fixture).display()))
+            .arg(repo.dir.path())
+            .status();
         assert!(copied.unwrap().success());
         repo.commit("fixture");
         repo

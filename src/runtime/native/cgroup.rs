@@ -2,11 +2,7 @@
 
 use crate::Limits;
 use cgroups_rs::fs::{
-    Cgroup, MaxValue, Subsystem,
-    cgroup::get_cgroups_relative_paths,
-    cpu::CpuController,
-    hierarchies,
-    memory::MemController,
+    Cgroup, MaxValue, Subsystem, cgroup::get_cgroups_relative_paths, cpu::CpuController, hierarchies, memory::MemController,
     pid::PidController,
 };
 use std::{
@@ -135,8 +131,12 @@ impl Group {
 
     /// One directory on version 2, one per controller on version 1.
     fn dirs(&self) -> Vec<PathBuf> {
-        let mut dirs: Vec<PathBuf> =
-            self.parts.iter().flat_map(|p| p.subsystems()).map(|s: &Subsystem| s.to_controller().path().to_path_buf()).collect();
+        let mut dirs: Vec<PathBuf> = self
+            .parts
+            .iter()
+            .flat_map(|p| p.subsystems())
+            .map(|s: &Subsystem| s.to_controller().path().to_path_buf())
+            .collect();
         dirs.sort();
         dirs.dedup();
         dirs

@@ -101,7 +101,12 @@ impl Serve {
     }
 
     /// Returns why it ended.
-    async fn serve(&self, mut reader: OwnedReadHalf, mut writer: OwnedWriteHalf, queue: &mut mpsc::Receiver<Command>) -> String {
+    async fn serve(
+        &self,
+        mut reader: OwnedReadHalf,
+        mut writer: OwnedWriteHalf,
+        queue: &mut mpsc::Receiver<Command>,
+    ) -> String {
         let mut decoder = Decoder::default();
         let mut buffer = vec![0u8; 64 << 10];
         loop {

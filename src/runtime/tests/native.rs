@@ -43,8 +43,7 @@ impl Recorder {
     /// Waits until the output contains `needle`.
     fn wait_for(&self, needle: &str) {
         let text = self.text.lock().unwrap();
-        let (text, limit) =
-            self.changed.wait_timeout_while(text, Duration::from_secs(20), |t| !t.contains(needle)).unwrap();
+        let (text, limit) = self.changed.wait_timeout_while(text, Duration::from_secs(20), |t| !t.contains(needle)).unwrap();
         assert!(!limit.timed_out(), "no {needle:?} in:\n{text}");
     }
 }
@@ -190,7 +189,8 @@ async fn stop_9_11_every_process_gets_term_once_daemons_too() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stop_12_14_who_ignores_term_is_killed_after_the_grace() {
     let world = world!();
-    let (id, sink) = world.start("trap '' TERM; (trap '' TERM; while :; do :; done) & echo ready; while :; do sleep 0.1; done").await;
+    let (id, sink) =
+        world.start("trap '' TERM; (trap '' TERM; while :; do :; done) & echo ready; while :; do sleep 0.1; done").await;
     sink.wait_for("ready");
     let begun = Instant::now();
     world.driver.stop(id, 1000).await.unwrap();
@@ -207,7 +207,9 @@ async fn stop_12_14_who_ignores_term_is_killed_after_the_grace() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stop_10_a_shell_that_dies_at_once_does_not_cut_its_child_short() {
     let world = world!();
-    let (id, sink) = world.start("bash -c \"trap 'sleep 1.5; echo child-done; exit 0' TERM; echo ready; while :; do sleep 0.05; done\"; true").await;
+    let (id, sink) = world
+        .start("bash -c \"trap 'sleep 1.5; echo child-done; exit 0' TERM; echo ready; while :; do sleep 0.05; done\"; true")
+        .await;
     sink.wait_for("ready");
     world.driver.stop(id, 30_000).await.unwrap();
     let exit = world.driver.wait(id).await.unwrap();
@@ -219,7 +221,8 @@ async fn stop_10_a_shell_that_dies_at_once_does_not_cut_its_child_short() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pipe_19_25_a_flood_arrives_whole_and_in_order() {
     let world = world!();
-    let (exit, text) = world.run("yes | head -1; seq 1 50000; head -c 1000000 /dev/zero | tr '\\0' x; echo; exec 1>&-; echo err >&2").await;
+    let (exit, text) =
+        world.run("yes | head -1; seq 1 50000; head -c 1000000 /dev/zero | tr '\\0' x; echo; exec 1>&-; echo err >&2").await;
     assert_eq!(exit.status, 0);
     let mut expected = String::from("y\n");
     (1..=50_000).for_each(|n| expected.push_str(&format!("{n}\n")));
@@ -267,11 +270,22 @@ async fn nothing_is_left_behind() {
             let mut parts = line.splitn(3, ':');
             let (_, names, path) = (parts.next(), parts.next().unwrap_or(""), parts.next().unwrap_or(""));
             let base = if names.is_empty() { "/sys/fs/cgroup".to_string() } else { format!("/sys/fs/cgroup/{names}") };
-            found += fs::read_dir(format!("{base}{path}/tidemill")).into_iter().flatten().flatten().filter(|e| e.path().is_dir()).count();
+            found += fs::read_dir(format!("{base}{path}/tidemill"))
+                .into_iter()
+                .flatten()
+                .flatten()
+                .filter(|e| e.path().is_dir())
+                .count();
         }
         found
     };
-    let mounts = || fs::read_to_string("/proc/self/mounts").unwrap().lines().filter(|l| l.contains(&*world.dir.path().to_string_lossy())).count();
+    let mounts = || {
+        fs::read_to_string("/proc/self/mounts")
+            .unwrap()
+            .lines()
+            .filter(|l| l.contains(&*world.dir.path().to_string_lossy()))
+            .count()
+    };
     let mut ids = Vec::new();
     for _ in 0..5 {
         let (id, _) = world.start("sleep 60").await;

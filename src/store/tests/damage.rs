@@ -135,10 +135,13 @@ fn a_destroyed_working_copy_is_rebuilt_from_export_and_journal() {
     type Damage = Box<dyn Fn(&Path)>;
     let damages: Vec<(&str, Damage)> = vec![
         ("removed", Box::new(|p: &Path| fs::remove_dir_all(p).expect("rm"))),
-        ("a file in its place", Box::new(|p: &Path| {
-            fs::remove_dir_all(p).expect("rm");
-            fs::write(p, b"x").expect("write");
-        })),
+        (
+            "a file in its place",
+            Box::new(|p: &Path| {
+                fs::remove_dir_all(p).expect("rm");
+                fs::write(p, b"x").expect("write");
+            }),
+        ),
         ("garbage in conf", Box::new(|p: &Path| fs::write(p.join("conf"), b"garbage").expect("write"))),
         ("garbage in db", Box::new(|p: &Path| fs::write(p.join("db"), vec![0xa5; 700_000]).expect("write"))),
     ];
@@ -158,7 +161,8 @@ fn a_working_copy_that_fails_or_panics_at_open_is_rebuilt() {
     let dir = tempfile::tempdir().expect("dir");
     write_some(dir.path(), 0, 10);
     wait_closed(dir.path());
-    let openers: Vec<store::Opener> = vec![Arc::new(|_| Err("injected failure".into())), Arc::new(|_| panic!("injected panic"))];
+    let openers: Vec<store::Opener> =
+        vec![Arc::new(|_| Err("injected failure".into())), Arc::new(|_| panic!("injected panic"))];
     for opener in openers {
         let store = Store::open(Options { opener, ..Options::new(dir.path()) }).expect("opens");
         assert_eq!(common::check(&store), (0..10).collect::<Vec<_>>());

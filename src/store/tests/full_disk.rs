@@ -4,7 +4,7 @@
 mod common;
 
 use std::{fs, path::Path, process::Command};
-use store::{StoreError, tables, ReadRows};
+use store::{ReadRows, StoreError, tables};
 
 struct Tmpfs(tempfile::TempDir);
 
@@ -50,7 +50,10 @@ fn a_full_disk_answers_an_error_changes_nothing_and_heals() {
         assert!(put(5000 + round).is_ok(), "works again when there is space");
         let present = common::check(&store);
         assert!(acknowledged.iter().all(|n| present.contains(n)));
-        assert_eq!(present.iter().filter(|n| (1000 + round * 1000..2000 + round * 1000).contains(*n)).count(), acknowledged.len());
+        assert_eq!(
+            present.iter().filter(|n| (1000 + round * 1000..2000 + round * 1000).contains(*n)).count(),
+            acknowledged.len()
+        );
         println!("round {round}: {refused} refused, {} acknowledged while full", acknowledged.len());
     }
     let before = common::check(&store);

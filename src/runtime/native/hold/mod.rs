@@ -125,7 +125,8 @@ fn start(request: &HoldRequest, opened: &Opened) -> Result<(nix::unistd::Pid, Ow
     }
     let (read, write) = pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(|e| format!("pipe: {e}"))?;
     // A program that opens /dev/stdout opens this pipe anew, which takes its owner (`runtime.md` section 12, 13).
-    nix::unistd::fchown(write.as_fd(), Some(request.uid.into()), Some(request.gid.into())).map_err(|e| format!("fchown: {e}"))?;
+    nix::unistd::fchown(write.as_fd(), Some(request.uid.into()), Some(request.gid.into()))
+        .map_err(|e| format!("fchown: {e}"))?;
     let main = child::start(request, opened, write)?;
     Ok((main, read))
 }

@@ -18,8 +18,23 @@ const NONE: Option<&str> = None;
 
 /// Small world-readable files of `/etc` that programs look for; copied, so that nothing of the host is shared.
 const ETC_FILES: &[&str] = &[
-    "ca-certificates.conf", "debian_version", "gai.conf", "host.conf", "hosts", "ld.so.cache", "ld.so.conf", "locale.alias",
-    "localtime", "mime.types", "nsswitch.conf", "npmrc", "os-release", "pip.conf", "protocols", "resolv.conf", "services",
+    "ca-certificates.conf",
+    "debian_version",
+    "gai.conf",
+    "host.conf",
+    "hosts",
+    "ld.so.cache",
+    "ld.so.conf",
+    "locale.alias",
+    "localtime",
+    "mime.types",
+    "nsswitch.conf",
+    "npmrc",
+    "os-release",
+    "pip.conf",
+    "protocols",
+    "resolv.conf",
+    "services",
     "timezone",
 ];
 /// Folders of `/etc` without secrets.
@@ -28,8 +43,18 @@ const ETC_DIRS: &[&str] = &["alternatives", "ca-certificates", "fonts", "ld.so.c
 const SYSTEM_DIRS: &[&str] = &["bin", "sbin", "lib", "lib32", "lib64", "libx32"];
 const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom", "tty"];
 /// Parts of /proc that tell about or change the host.
-const PROC_HIDDEN: &[&str] =
-    &["acpi", "kcore", "keys", "latency_stats", "timer_list", "timer_stats", "sched_debug", "scsi", "sysrq-trigger", "kallsyms"];
+const PROC_HIDDEN: &[&str] = &[
+    "acpi",
+    "kcore",
+    "keys",
+    "latency_stats",
+    "timer_list",
+    "timer_stats",
+    "sched_debug",
+    "scsi",
+    "sysrq-trigger",
+    "kallsyms",
+];
 const PROC_READ_ONLY: &[&str] = &["bus", "fs", "irq", "sys"];
 const FILE_BYTES_MAX: u64 = 4 << 20;
 
@@ -125,7 +150,8 @@ fn etc(root: &Path, request: &HoldRequest) -> Result<(), String> {
     let private = etc.join("ssl/private");
     if private.is_dir() {
         let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-        mount(Some("tmpfs"), &private, Some("tmpfs"), flags, Some("mode=000,size=4k")).map_err(|e| format!("hide keys: {e}"))?;
+        mount(Some("tmpfs"), &private, Some("tmpfs"), flags, Some("mode=000,size=4k"))
+            .map_err(|e| format!("hide keys: {e}"))?;
     }
     let (uid, gid) = (request.uid, request.gid);
     let write = |name: &str, text: String| fs::write(etc.join(name), text).map_err(|e| format!("/etc/{name}: {e}"));
@@ -150,8 +176,13 @@ fn devices(root: &Path, rootless: bool) -> Result<(), String> {
     let options = if rootless { "newinstance,ptmxmode=0666,mode=620" } else { "newinstance,ptmxmode=0666,mode=620,gid=5" };
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
     mount(Some("devpts"), &dev.join("pts"), Some("devpts"), flags, Some(options)).map_err(|e| format!("/dev/pts: {e}"))?;
-    let links =
-        [("ptmx", "pts/ptmx"), ("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"), ("stderr", "/proc/self/fd/2")];
+    let links = [
+        ("ptmx", "pts/ptmx"),
+        ("fd", "/proc/self/fd"),
+        ("stdin", "/proc/self/fd/0"),
+        ("stdout", "/proc/self/fd/1"),
+        ("stderr", "/proc/self/fd/2"),
+    ];
     for (name, target) in links {
         symlink(target, dev.join(name)).map_err(|e| format!("/dev/{name}: {e}"))?;
     }
@@ -171,7 +202,8 @@ fn hide_proc(root: &Path) -> Result<(), String> {
         let target = proc.join(name);
         if target.is_dir() {
             let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-            mount(Some("tmpfs"), &target, Some("tmpfs"), flags, Some("mode=555,size=4k")).map_err(|e| format!("hide {name}: {e}"))?;
+            mount(Some("tmpfs"), &target, Some("tmpfs"), flags, Some("mode=555,size=4k"))
+                .map_err(|e| format!("hide {name}: {e}"))?;
         } else if target.exists() {
             let null = PathBuf::from("/dev/null");
             mount(Some(&null), &target, NONE, MsFlags::MS_BIND, NONE).map_err(|e| format!("hide {name}: {e}"))?;
@@ -180,7 +212,8 @@ fn hide_proc(root: &Path) -> Result<(), String> {
     for name in PROC_READ_ONLY {
         let target = proc.join(name);
         if target.is_dir() {
-            mount(Some(&target), &target, NONE, MsFlags::MS_BIND | MsFlags::MS_REC, NONE).map_err(|e| format!("/proc/{name}: {e}"))?;
+            mount(Some(&target), &target, NONE, MsFlags::MS_BIND | MsFlags::MS_REC, NONE)
+                .map_err(|e| format!("/proc/{name}: {e}"))?;
             set_attributes(&target, libc::MOUNT_ATTR_RDONLY, true).map_err(|e| format!("/proc/{name}: {e}"))?;
         }
     }

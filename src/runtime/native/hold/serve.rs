@@ -298,8 +298,13 @@ impl Holder<'_> {
     fn accept(&mut self) {
         while let Ok((stream, _)) = self.opened.listener.accept() {
             if stream.set_nonblocking(true).is_ok() {
-                self.client =
-                    Some(Client { stream, decoder: Decoder::default(), outgoing: Vec::new(), greeted: false, exit_sent: false });
+                self.client = Some(Client {
+                    stream,
+                    decoder: Decoder::default(),
+                    outgoing: Vec::new(),
+                    greeted: false,
+                    exit_sent: false,
+                });
                 self.ring.unsent = 0;
             }
         }
