@@ -1,6 +1,6 @@
 //! The native driver with real processes (situations of `runtime.md` section 14; the number stands in the test).
 //! Needs root, as in CI; elsewhere it says so.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used)]
 
 use domain::DynoId;
 use runtime::{Exit, Limits, Mount, Runtime, Sink, Spec, native::NativeRuntime};

@@ -1,5 +1,5 @@
 //! A writer process is killed at random moments; every acknowledged write must be there (issue: store, crash test a).
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used)]
 
 mod common;
 

@@ -1,5 +1,5 @@
 //! Damage to journal and working copy (issue: store, crash tests b and c), and the fixture of this version.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used)]
 
 mod common;
 

@@ -1,5 +1,5 @@
 //! No space left (issue: store, crash test d). Needs root for a small tmpfs of its own.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used)]
 
 mod common;
 
