@@ -158,7 +158,9 @@ impl Builder {
         let tmp = work.join("tmp");
         let dirs = Dirs {
             work: work.to_path_buf(),
-            source: tmp.join(&name),
+            // A mount of its own: inside the cage it can neither be moved nor replaced by a link, and its parent on the
+            // host belongs to the daemon.
+            source: work.join("source"),
             tmp,
             inside: format!("/tmp/{name}"),
             cache: work.join("cache"),
@@ -211,6 +213,7 @@ impl Builder {
             env: env.iter().map(|(k, v)| ((*k).to_string(), (*v).to_string())).collect(),
             mounts: vec![
                 mount(dirs.tmp.clone(), "/tmp", true),
+                mount(dirs.source.clone(), &dirs.inside, true),
                 mount(dirs.work.join("app"), "/app", true),
                 mount(dirs.cache.clone(), "/cache", true),
                 mount(dirs.env.clone(), "/env", false),
@@ -469,7 +472,7 @@ pub fn copy_tree(from: &Path, to: &Path, owner: Owner) -> io::Result<()> {
             symlink(fs::read_link(&source)?, &target)?;
         } else if meta.is_file() {
             fs::copy(&source, &target)?;
-            File::options().write(true).open(&target)?.set_modified(meta.modified()?)?;
+            File::open(&target)?.set_modified(meta.modified()?)?; // a read-only file takes a time as well
         } else {
             continue;
         }

@@ -59,6 +59,9 @@ pub fn pack(source: &Path, target: &Path) -> Result<PackedSlug, SlugError> {
 }
 
 fn write(source: &Path, target: &Path) -> Result<PackedSlug, SlugError> {
+    if !fs::symlink_metadata(source)?.is_dir() {
+        return Err(io::Error::new(io::ErrorKind::NotADirectory, "the build folder was replaced").into());
+    }
     let file = BufWriter::with_capacity(256 << 10, File::create(target)?);
     // No time in the header: the same tree gives the same bytes.
     let zip =

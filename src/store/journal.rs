@@ -111,12 +111,16 @@ impl Journal {
         self.first_seq
     }
 
-    /// After a rebuild from something newer than the journal, numbers go on from there in a new segment.
-    pub fn continue_after(&mut self, seq: u64) {
-        if seq > self.last_seq {
-            self.last_seq = seq;
-            self.current = None;
+    /// After a cut, when something newer than the journal is known (and was exported): drops what is here, and goes on
+    /// after `seq` in a new segment. A gap within the journal would look like damage at the next open.
+    pub fn start_over_after(&mut self, seq: u64) -> Result<(), StoreError> {
+        self.current = None;
+        for (_, path) in self.segments()? {
+            fs::remove_file(&path).map_err(|e| StoreError::io("remove", &path, e))?;
         }
+        sync_dir(&self.dir)?;
+        (self.last_seq, self.first_seq) = (seq, 0);
+        Ok(())
     }
 
     /// Calls `each` with every record after `after`, in order.

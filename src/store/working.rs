@@ -131,44 +131,57 @@ impl Shared {
 /// Opens the working copy and brings it up to the journal; sets it aside and rebuilds it when that can not be done.
 pub fn recover(options: &Options, journal: &mut Journal) -> Result<(Working, OpenReport), StoreError> {
     let path = options.dir.join("sled");
-    let existed = path.exists();
-    let reason = match Working::open(&path, &options.opener) {
-        Ok(working) => match catch_up(&working, journal) {
-            Ok(replayed) => {
-                let missing = !existed && replayed > 0;
-                let rebuilt = missing.then(|| MISSING.to_string());
-                return Ok((working, OpenReport { replayed, cut: None, rebuilt }));
-            }
-            Err(reason) => reason.to_string(),
-        },
-        Err(reason) => reason,
+    let reason = if path.exists() {
+        match Working::open(&path, &options.opener) {
+            Ok(working) => match catch_up(options, &working, journal) {
+                Ok(replayed) => return Ok((working, OpenReport { replayed, ..OpenReport::default() })),
+                Err(StoreError::Full) => return Err(StoreError::Full),
+                Err(reason) => reason.to_string(),
+            },
+            Err(reason) if is_shortage(&reason) => return Err(StoreError::Unavailable(reason)),
+            Err(reason) => reason,
+        }
+    } else {
+        MISSING.into()
     };
-    let reason = if existed { reason } else { MISSING.into() };
     set_aside(&options.dir, &path)?;
     let working = Working::open(&path, &(Arc::new(open_sled) as Opener))
         .map_err(|e| StoreError::Unavailable(format!("a new working copy does not open: {e}")))?;
     let loaded = export::load_newest(&options.dir.join("exports"), &working)?;
-    if journal.first_seq() > loaded + 1 {
-        return Err(StoreError::Corrupt(format!(
-            "the journal begins at {} but the newest whole export ends at {loaded}; restore a backup",
-            journal.first_seq()
-        )));
-    }
-    let replayed = catch_up(&working, journal)?;
-    Ok((working, OpenReport { replayed, cut: None, rebuilt: Some(reason) }))
+    let replayed = catch_up(options, &working, journal)?;
+    let is_new = loaded == 0 && replayed == 0;
+    Ok((working, OpenReport { replayed, cut: None, rebuilt: (!is_new).then_some(reason) }))
 }
 
-/// Replays what is missing.
-fn catch_up(working: &Working, journal: &mut Journal) -> Result<u64, StoreError> {
+/// A lack of space or descriptors says nothing about the data: nothing is set aside for it.
+fn is_shortage(reason: &str) -> bool {
+    const CODES: [i32; 4] = [libc_codes::ENOSPC, libc_codes::EDQUOT, libc_codes::EMFILE, libc_codes::ENFILE];
+    CODES.iter().any(|code| reason.contains(&format!("os error {code})")) || reason.contains(&format!("code: {code},")))
+}
+
+/// Numbers of the system's errors; the same on every Linux that we run on.
+mod libc_codes {
+    pub const ENFILE: i32 = 23;
+    pub const EMFILE: i32 = 24;
+    pub const ENOSPC: i32 = 28;
+    pub const EDQUOT: i32 = 122;
+}
+
+/// Replays what is missing. When the journal was cut and ends before what the working copy has, that is exported at
+/// once, and the journal starts over after it.
+fn catch_up(options: &Options, working: &Working, journal: &mut Journal) -> Result<u64, StoreError> {
     let applied = working.applied()?;
     if journal.first_seq() > applied + 1 {
         return Err(StoreError::Corrupt(format!(
-            "the working copy ends at {applied}, the journal begins at {}",
+            "the working copy ends at {applied}, the journal begins at {}; restore a backup",
             journal.first_seq()
         )));
     }
     let replayed = journal.replay(applied, |record: Record| working.apply(record.changes.iter(), record.seq))?;
-    journal.continue_after(applied);
+    if applied > journal.last_seq() {
+        export::write(&options.dir.join("exports"), working, applied)?;
+        journal.start_over_after(applied)?;
+    }
     Ok(replayed)
 }
 

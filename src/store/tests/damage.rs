@@ -116,7 +116,39 @@ fn a_working_copy_ahead_of_a_damaged_journal_keeps_its_rows() {
     more.expect("numbers go on after the working copy's");
     drop(store);
     wait_closed(dir.path());
-    assert_eq!(common::check(&common::open(dir.path())).len(), 7);
+    let store = common::open(dir.path());
+    assert_eq!(common::check(&store).len(), 7);
+    assert!(store.report().cut.is_none(), "the gap is no damage");
+    let more: Result<u64, StoreError> = store.commit_blocking(|tx| common::write(tx, 7));
+    more.expect("commit");
+    drop(store);
+    wait_closed(dir.path());
+    fs::remove_dir_all(dir.path().join("sled")).expect("rm");
+    assert_eq!(common::check(&common::open(dir.path())).len(), 8, "rows from before and after the gap");
+}
+
+#[test]
+fn a_missing_working_copy_is_rebuilt_from_the_export_even_when_the_journal_is_shorter() {
+    let dir = tempfile::tempdir().expect("dir");
+    write_some(dir.path(), 0, 10);
+    wait_closed(dir.path());
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("runtime");
+    let store = common::open(dir.path());
+    runtime.block_on(store.export()).expect("export");
+    drop(store);
+    wait_closed(dir.path());
+    let file = journal_file(dir.path());
+    let bytes = fs::read(&file).expect("read");
+    let ends = record_ends(&bytes);
+    fs::write(&file, &bytes[..ends[ends.len() - 4]]).expect("cut");
+    fs::remove_dir_all(dir.path().join("sled")).expect("rm");
+    let store = common::open(dir.path());
+    assert_eq!(common::check(&store), (0..10).collect::<Vec<_>>());
+    let more: Result<u64, StoreError> = store.commit_blocking(|tx| common::write(tx, 10));
+    more.expect("commit");
+    drop(store);
+    wait_closed(dir.path());
+    assert_eq!(common::check(&common::open(dir.path())).len(), 11);
 }
 
 #[test]
