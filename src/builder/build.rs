@@ -361,18 +361,14 @@ fn configured_packs(request: &BuildRequest, source: &Path) -> Vec<String> {
     if !request.buildpacks.is_empty() {
         return request.buildpacks.clone();
     }
-    if let Some(url) = request.config.get("BUILDPACK_URL").filter(|u| !u.is_empty()) {
-        return vec![url.clone()];
+    // What comes with the code or the config must not name folders of the server; only an admin's setting may.
+    let foreign = |spec: &&str| !spec.starts_with('/') && !spec.starts_with("file:");
+    if let Some(url) = request.config.get("BUILDPACK_URL").map(String::as_str).filter(|u| !u.is_empty()).filter(foreign) {
+        return vec![url.to_string()];
     }
     let listed = read_plain(&source.join(".buildpacks"), 64 << 10).unwrap_or_default();
     let lines = String::from_utf8_lossy(&listed).into_owned();
-    // A local path in the pushed tree would let a pusher read folders of the server.
-    lines
-        .lines()
-        .map(str::trim)
-        .filter(|l| !l.is_empty() && !l.starts_with(['#', '/']) && !l.starts_with("file:"))
-        .map(String::from)
-        .collect()
+    lines.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#')).filter(foreign).map(String::from).collect()
 }
 
 /// Reads a regular file, following no link: the tree belongs to strangers.

@@ -21,7 +21,7 @@ struct Embedded;
 pub const DETECTION_ORDER: &[&str] = &["nodejs", "python", "static", "procfile"];
 
 /// Protocols that `git` may use for a pack: no `ext::`, which would run a command.
-const GIT_PROTOCOLS: &str = "https:http:git:file:ssh";
+const GIT_PROTOCOLS: &str = "https:http:git:file";
 const PACK_LIMITS: Limits = Limits { bytes: 512 << 20, entries: 50_000, any_links: false };
 
 /// A pack on disk.
@@ -140,7 +140,9 @@ async fn local(source: &Path, dir: &Path) -> Result<(), String> {
 
 async fn git(spec: &str, dir: &Path) -> Result<(), String> {
     let (url, reference) = spec.split_once('#').map_or((spec, None), |(u, r)| (u, Some(r)));
-    if url.starts_with('-') || reference.is_some_and(|r| r.starts_with('-') || r.is_empty()) {
+    // A path without a scheme would be one of the server's.
+    let known = ["https://", "http://", "git://", "file://"].iter().any(|scheme| url.starts_with(scheme));
+    if !known || reference.is_some_and(|r| r.starts_with('-') || r.is_empty()) {
         return Err(format!("buildpack {spec:?} is no valid URL"));
     }
     let mut command = tokio::process::Command::new("git");

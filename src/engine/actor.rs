@@ -73,7 +73,7 @@ async fn turn(engine: &Engine, id: AppId) -> Result<Turn, store::StoreError> {
 }
 
 /// Files that nothing names any more.
-fn clean_up(engine: &Engine, app: AppId) {
+pub fn clean_up(engine: &Engine, app: AppId) {
     let parts = &engine.shared.parts;
     engine.shared.routes.remove(parts, app);
     parts.logs.remove(app);

@@ -22,6 +22,13 @@ pub async fn run(engine: Engine, id: BuildId) {
             if let Err(e) = in_turn(&engine, &build, &output).await {
                 tracing::error!(error = %e, build = %id, "engine.build_not_recorded");
                 output.line(" !     The platform could not record the build; try again.");
+                // With a full disk this fails too; the next start fails builds that are still pending.
+                let _ = finish_failed(&engine, &build, "The platform could not record the build.").await;
+            }
+            if parts.store.get(&tables::APPS, &build.app).is_ok_and(|app| app.is_none()) {
+                // Destroyed meanwhile: what the build made since then goes too.
+                crate::actor::clean_up(&engine, build.app);
+                parts.outputs.remove(id);
             }
             let archive = parts.service.upload_path(id);
             let _ = fs::remove_file(archive); // API builds have none there
@@ -46,7 +53,7 @@ async fn in_turn(engine: &Engine, build: &Build, output: &Arc<Output>) -> Result
             turn.lock().await
         }
     };
-    let _slot = match engine.shared.build_slots.try_acquire() {
+    let slot_of_host = match engine.shared.build_slots.try_acquire() {
         Ok(slot) => Some(slot),
         Err(_) => {
             output.line("-----> The server is busy with other builds; waiting in line...");
@@ -63,6 +70,7 @@ async fn in_turn(engine: &Engine, build: &Build, output: &Arc<Output>) -> Result
         None => Err("no free user for the build; stop some dynos".into()),
     };
     user_slot.into_iter().for_each(|slot| engine.shared.users.give_back(slot));
+    drop(slot_of_host); // waiting for dynos to boot needs no place among the builds
     match built {
         Ok((slug, result)) => deploy(engine, &app, build, slug, result, output).await,
         Err(headline) => {
@@ -133,7 +141,13 @@ async fn deploy(
     let parts = &engine.shared.parts;
     output.line("-----> Launching...");
     let bytes = result.slug.bytes;
-    let release = record(engine, build, slug, result).await?;
+    let release = match record(engine, build, slug, result).await {
+        Ok(release) => release,
+        Err(e) => {
+            let _ = fs::remove_file(parts.service.slug_path(app.id, slug)); // nothing names it
+            return Err(e);
+        }
+    };
     let email = parts.service.account(build.user)?.email;
     let log = parts.logs.app(app.id);
     for text in

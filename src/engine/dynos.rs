@@ -44,6 +44,11 @@ pub async fn start(engine: &Engine, wish: Wish) -> Result<(), StoreError> {
         return Ok(());
     };
     let port = if wish.ptype == WEB { shared.ports.take() } else { None };
+    if wish.ptype == WEB && port.is_none() {
+        tracing::error!("engine.no_port: no port is free for a web dyno; trying again later");
+        shared.users.give_back(user_slot);
+        return Ok(());
+    }
     let ctx = engine.ctx();
     let written = shared
         .parts
@@ -275,7 +280,6 @@ async fn accepts(port: u16) {
 async fn ended(engine: &Engine, dyno: &Dyno, sink: &DynoSink) -> Result<(), StoreError> {
     let now = engine.shared.parts.clock.now();
     let before = engine.shared.parts.store.get(&tables::DYNOS, &dyno.id)?.map_or(DynoState::Stopping, |row| row.state);
-    let backend = engine.shared.routes.take_backend(dyno.id);
     let closing = engine.is_closing();
     let crashed = engine
         .update_dyno(dyno.id, move |row| {
@@ -289,7 +293,7 @@ async fn ended(engine: &Engine, dyno: &Dyno, sink: &DynoSink) -> Result<(), Stor
             true
         })
         .await?;
-    if let Some(backend) = backend {
+    if let Some(backend) = engine.shared.routes.take_backend(dyno.id) {
         // It has ended; nothing is left to wait for.
         backend.close(Duration::ZERO).await;
     }
@@ -302,7 +306,7 @@ async fn ended(engine: &Engine, dyno: &Dyno, sink: &DynoSink) -> Result<(), Stor
 }
 
 /// Cage, folder, user and port.
-async fn release_resources(engine: &Engine, dyno: &Dyno) {
+pub async fn release_resources(engine: &Engine, dyno: &Dyno) {
     let shared = &engine.shared;
     if let Err(e) = shared.parts.runtime.remove(dyno.id).await {
         tracing::warn!(error = %e, dyno = %dyno.id, "engine.cage_left");

@@ -238,14 +238,43 @@ impl Engine {
             }
         }
         for dyno in rows {
-            self.shared.users.reserve(dyno.user_slot);
-            dyno.port.into_iter().for_each(|port| self.shared.ports.reserve(port));
             if dyno.state == DynoState::Crashed {
-                continue;
+                // Killed between the row and the cleaning up: it may still have a cage and a folder.
+                dynos::release_resources(self, &dyno).await;
+            } else {
+                self.shared.users.reserve(dyno.user_slot);
+                dyno.port.into_iter().for_each(|port| self.shared.ports.reserve(port));
+                let app = dyno.app;
+                dynos::take_back(self, dyno).await?;
+                self.wake(app); // also when the app was destroyed meanwhile
             }
-            dynos::take_back(self, dyno).await?;
         }
+        self.sweep();
         Ok(())
+    }
+
+    /// Removes folders of dynos and apps that no row names: their owners were destroyed just before the daemon was killed.
+    fn sweep(&self) {
+        let parts = &self.shared.parts;
+        let named =
+            |path: &std::path::Path| path.file_name().and_then(|n| n.to_str()).map(|n| n.trim_end_matches(".git").to_string());
+        let exists = |name: &str| match name.parse::<AppId>() {
+            Ok(id) => parts.store.get(&tables::APPS, &id).map_or(true, |app| app.is_some()),
+            Err(_) => true, // not one of ours
+        };
+        let dyno_exists = |name: &str| match name.parse::<domain::DynoId>() {
+            Ok(id) => parts.store.get(&tables::DYNOS, &id).map_or(true, |dyno| dyno.is_some()),
+            Err(_) => true,
+        };
+        let entries =
+            |dir: &PathBuf| std::fs::read_dir(dir).into_iter().flatten().flatten().map(|e| e.path()).collect::<Vec<_>>();
+        let apps = parts.settings.app_dirs.iter().flat_map(entries).filter(|p| named(p).is_some_and(|n| !exists(&n)));
+        let dynos = entries(&parts.settings.dyno_dir).into_iter().filter(|p| named(p).is_some_and(|n| !dyno_exists(&n)));
+        for path in apps.chain(dynos) {
+            if let Err(e) = std::fs::remove_dir_all(&path) {
+                tracing::warn!(error = %e, path = %path.display(), "engine.files_left");
+            }
+        }
     }
 
     fn ctx(&self) -> Ctx {

@@ -120,6 +120,14 @@ impl Engine {
             }
             row.proven = Some(version);
             tx.put(&tables::APPS, &app, &row)?;
+            // Types that the proven release does not have are gone for good.
+            if let Some(slug) = slug_of(tx, app, version)? {
+                for entry in tx.scan(&tables::FORMATION, &app)? {
+                    if !slug.process_types.contains_key(&entry.ptype) {
+                        tx.delete(&tables::FORMATION, &(app, entry.ptype));
+                    }
+                }
+            }
             release_event(tx, &ctx, app, version)
         };
         self.shared.parts.store.commit(work).await

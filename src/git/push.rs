@@ -1,7 +1,10 @@
 //! The daemon's side of a push: what deploys, the build, and the way back to the pusher.
 
 use crate::hook::{ACCEPTED, Hello, Order, REFUSED};
-use domain::{AppId, BuildId, BuildStatus, SourceBlob};
+use domain::{
+    AppId, BuildId, BuildStatus, SourceBlob,
+    limits::{TREE_BYTES_MAX, TREE_ENTRIES_MAX},
+};
 use service::{Ctx, NewBuild, Service};
 use std::{
     collections::HashMap,
@@ -10,7 +13,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncSeekExt, AsyncWriteExt, BufReader},
     net::{UnixListener, UnixStream},
     sync::OwnedMutexGuard,
 };
@@ -144,9 +147,21 @@ impl Receiver {
         order(writer, Some(new.clone())).await?;
         let build = BuildId::from(uuid::Uuid::new_v4());
         let archive = self.inner.service.upload_path(build);
-        let mut file = tokio::fs::File::create(&archive).await?;
-        tokio::io::copy(reader, &mut file).await?;
-        file.sync_all().await?;
+        let mut file = tokio::fs::File::options().read(true).write(true).create(true).truncate(true).open(&archive).await?;
+        // A small pack can unpack to any size; headers and padding come on top of the files.
+        let limit = TREE_BYTES_MAX + TREE_ENTRIES_MAX * 1024;
+        let bytes = tokio::io::copy(&mut reader.take(limit + 1), &mut file).await?;
+        let whole = bytes <= limit && ends_as_tar(&mut file).await?;
+        drop(file);
+        if !whole {
+            let _ = tokio::fs::remove_file(&archive).await; // a leftover is removed at the next start
+            let text = format!(
+                " !     Push rejected, the commit unpacks to more than {} MiB or could not be read.\n",
+                TREE_BYTES_MAX >> 20
+            );
+            writer.write_all(text.as_bytes()).await?;
+            return Ok(false);
+        }
         self.take_turn(&hello.push, app, writer).await?;
         if !self.is_current(app, name, old).await {
             let _ = tokio::fs::remove_file(&archive).await; // a leftover is removed at the next start
@@ -220,6 +235,17 @@ impl Receiver {
         }
         Ok(live)
     }
+}
+
+/// A tar ends with two blocks of zeros; one that was cut does not.
+async fn ends_as_tar(file: &mut tokio::fs::File) -> io::Result<bool> {
+    let mut end = [1u8; 1024];
+    if file.metadata().await?.len() < 1024 {
+        return Ok(false);
+    }
+    file.seek(io::SeekFrom::End(-1024)).await?;
+    file.read_exact(&mut end).await?;
+    Ok(end.iter().all(|b| *b == 0))
 }
 
 async fn order(writer: &mut (impl tokio::io::AsyncWrite + Unpin), archive: Option<String>) -> io::Result<()> {

@@ -190,8 +190,12 @@ impl Router {
             if !route.starting && route.backends.is_empty() {
                 return Err((Code::H10, None));
             }
-            // Only starting dynos, or all that there were are just being closed: the next table tells.
-            if tokio::time::timeout_at(deadline, changed.changed()).await.is_err() {
+            // Only starting dynos, or all that there were are just being closed: the next table tells. Dynos in quarantine
+            // are tried again when it ends.
+            let quarantine = route.backends.iter().filter(|b| !b.is_closed()).filter_map(|b| b.quarantine_left()).min();
+            let until = quarantine.map_or(deadline, |left| deadline.min(tokio::time::Instant::now() + left));
+            let timed_out = tokio::time::timeout_at(until, changed.changed()).await.is_err();
+            if timed_out && tokio::time::Instant::now() >= deadline {
                 return Err((Code::H20, None));
             }
         }
@@ -295,6 +299,11 @@ async fn exchange(
     let is_10 = headers::is_http_10(request.version());
     let upgrade = headers::wants_upgrade(request.headers()).then(|| hyper::upgrade::on(&mut request));
     let (mut parts, incoming) = request.into_parts();
+    if let Some(authority) = parts.uri.authority()
+        && let Ok(value) = authority.as_str().parse()
+    {
+        parts.headers.insert(HOST, value); // an absolute target wins over the header (RFC 9112, 3.2.2)
+    }
     headers::towards_dyno(&mut parts.headers, facts, upgrade.is_some());
     parts.uri = path.parse().unwrap_or_default();
     parts.version = http::Version::HTTP_11;
@@ -314,8 +323,24 @@ async fn exchange(
         let _ = upload_done.wait_for(|done| *done).await;
         tokio::time::sleep(Duration::from_millis(FIRST_BYTE_MS)).await;
     };
+    let sending = async {
+        match sender.try_send_request(Request::from_parts(parts, body)).await {
+            Ok(response) => Ok(response),
+            Err(mut failed) => match failed.take_message() {
+                // The pooled connection was closed before anything was written: a new one, and the dyno sees it once.
+                Some(request) => match upstream::connect(claim.backend().address).await {
+                    Ok(fresh) => {
+                        sender = fresh;
+                        sender.send_request(request).await
+                    }
+                    Err(_) => Err(failed.into_error()),
+                },
+                None => Err(failed.into_error()),
+            },
+        }
+    };
     let answer = tokio::select! {
-        answer = sender.send_request(Request::from_parts(parts, body)) => answer,
+        answer = sending => answer,
         () = first_byte => return refuse(log, Code::H12, is_head),
     };
     match answer {

@@ -136,9 +136,14 @@ impl Backend {
         self.quarantined_until.store(self.age_ms() + QUARANTINE_MS, Ordering::Relaxed);
     }
 
+    /// How long it is still left alone, if it is.
+    pub(crate) fn quarantine_left(&self) -> Option<Duration> {
+        let left = self.quarantined_until.load(Ordering::Relaxed).saturating_sub(self.age_ms());
+        (left > 0).then(|| Duration::from_millis(left))
+    }
+
     pub(crate) fn is_quarantined(&self) -> bool {
-        let until = self.quarantined_until.load(Ordering::Relaxed);
-        until != 0 && self.age_ms() < until
+        self.quarantine_left().is_some()
     }
 }
 

@@ -25,7 +25,8 @@ impl Service {
         let app = self.app_for(ctx, Action::Write, app)?;
         let hostname = names::check_domain(hostname).map_err(Error::invalid)?;
         let platform = &self.addresses().domain;
-        if hostname == *platform || hostname.ends_with(&format!(".{platform}")) {
+        let covers = hostname.strip_prefix("*.").is_some_and(|parent| platform.ends_with(&format!(".{parent}")));
+        if hostname == *platform || hostname.ends_with(&format!(".{platform}")) || covers {
             return Err(Error::invalid(format!("{hostname} belongs to the platform; choose a domain of your own.")));
         }
         let row = AppDomain { id: Uuid::new_v4(), app: app.id, hostname, created_at: ctx.now };

@@ -1,6 +1,6 @@
 //! Formation: how many dynos of which type and size.
 
-use crate::{Action, Ctx, Error, Result, Service};
+use crate::{Action, Ctx, Error, Result, Service, find_app};
 use domain::{App, EventBody, Formation, SlugId, limits::DYNOS_PER_APP_MAX, plan::WEB, size};
 use std::collections::BTreeMap;
 use store::{ReadRows, Tx, tables};
@@ -40,13 +40,11 @@ impl std::str::FromStr for Quantity {
 /// The process type of the release phase; never scaled.
 const RELEASE: &str = "release";
 
-/// After a new slug: types that are new get an entry, types that are gone lose theirs. The first `web` starts with one.
+/// After a new slug: types that are new get an entry; the first `web` starts with one. Types that are gone keep theirs,
+/// unseen, until the release is proven: the way back needs them.
 pub(crate) fn follow_slug(tx: &mut Tx, ctx: &Ctx, app: &App, slug: SlugId) -> Result<()> {
     let slug = tx.get(&tables::SLUGS, &slug)?.ok_or_else(|| Error::internal("a release names a slug that is not there"))?;
     let existing = tx.scan(&tables::FORMATION, &app.id)?;
-    for entry in existing.iter().filter(|f| !slug.process_types.contains_key(&f.ptype)) {
-        tx.delete(&tables::FORMATION, &(app.id, entry.ptype.clone()));
-    }
     for ptype in slug.process_types.keys().filter(|t| !existing.iter().any(|f| f.ptype == **t)) {
         let entry = Formation {
             id: Uuid::new_v4(),
@@ -62,6 +60,13 @@ pub(crate) fn follow_slug(tx: &mut Tx, ctx: &Ctx, app: &App, slug: SlugId) -> Re
     Ok(())
 }
 
+/// Process types of the current release.
+fn current_types(rows: &impl ReadRows, app: &App) -> Result<BTreeMap<String, String>> {
+    let slug = crate::config::current_slug(rows, app)?;
+    let slug = slug.map(|id| rows.get(&tables::SLUGS, &id)).transpose()?.flatten();
+    Ok(slug.map(|s| s.process_types).unwrap_or_default())
+}
+
 impl Service {
     /// All entries, with their commands in the current release.
     ///
@@ -69,10 +74,10 @@ impl Service {
     /// `not_found`, `forbidden`.
     pub fn formation(&self, ctx: &Ctx, app: &str) -> Result<(App, Vec<Formation>, BTreeMap<String, String>)> {
         let app = self.app_for(ctx, Action::Read, app)?;
-        let entries = self.store().scan(&tables::FORMATION, &app.id)?;
-        let slug = crate::config::current_slug(self.store(), &app)?;
-        let slug = slug.map(|id| self.store().get(&tables::SLUGS, &id)).transpose()?.flatten();
-        Ok((app, entries, slug.map(|s| s.process_types).unwrap_or_default()))
+        let types = current_types(self.store(), &app)?;
+        let mut entries = self.store().scan(&tables::FORMATION, &app.id)?;
+        entries.retain(|entry| types.contains_key(&entry.ptype));
+        Ok((app, entries, types))
     }
 
     /// Changes entries, all or none; answers those that were named.
@@ -85,7 +90,9 @@ impl Service {
         let changed = self
             .store()
             .commit(move |tx| {
+                let types = current_types(tx, &find_app(tx, &id.to_string())?)?;
                 let mut all = tx.scan(&tables::FORMATION, &id)?;
+                all.retain(|entry| types.contains_key(&entry.ptype));
                 let mut named = Vec::new();
                 for change in changes {
                     let found = all.iter_mut().find(|f| f.ptype == change.ptype || f.id.to_string() == change.ptype);

@@ -49,13 +49,20 @@ pub fn make_data_dir(path: &Path) -> Result<()> {
     for dir in ["keys", "run", "uploads", "slugs", "dynos", "builds", "cache", "repositories"] {
         fs::create_dir_all(path.join(dir)).with_context(|| format!("make {}", path.join(dir).display()))?;
     }
-    // Left by a daemon that was killed: nothing is building now.
+    Ok(())
+}
+
+/// Removes what a daemon that was killed left: nothing is building now. Only for the owner of the store's lock.
+fn remove_leftovers(data_dir: &Path) {
     for dir in ["builds", "uploads"] {
-        for entry in fs::read_dir(path.join(dir))?.flatten() {
-            let _ = if entry.path().is_dir() { fs::remove_dir_all(entry.path()) } else { fs::remove_file(entry.path()) };
+        for entry in fs::read_dir(data_dir.join(dir)).into_iter().flatten().flatten() {
+            let path = entry.path();
+            let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            if let Err(e) = removed {
+                tracing::warn!(error = %e, path = %path.display(), "tidemill.leftover");
+            }
         }
     }
-    Ok(())
 }
 
 /// Opens what the service needs.
@@ -117,6 +124,7 @@ pub async fn start(config: Config) -> Result<Platform> {
     // Opening blocks, and commits during migration wait for the writer.
     let opened = tokio::task::spawn_blocking(move || open_service(&opening, address.port())).await?;
     let (service, store, logs, outputs, sealer) = opened?;
+    remove_leftovers(&data);
     let runtime: Arc<dyn Runtime> = Arc::new(NativeRuntime::new(&data.join("run/dynos"), Path::new("/proc/self/exe"))?);
     for sentence in &runtime.capabilities().missing {
         tracing::warn!("tidemill.limits: {sentence}");

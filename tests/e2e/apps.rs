@@ -163,6 +163,9 @@ fn a_broken_build_and_a_broken_boot_leave_the_old_release_serving() {
     assert!(platform.web("shop", "/").text.contains("hello"));
     assert_eq!(repo.git(&["ls-remote", &platform.git_url("shop"), "refs/heads/main"]).split('\t').next(), Some(good.as_str()));
 
+    platform.api("PATCH", "/apps/shop/formation/worker", Some(json!({ "quantity": 1 })));
+    let worker = || platform.api("GET", "/apps/shop/dynos/worker.1", None).text.contains("\"up\"");
+    eventually("the worker", || worker().then_some(()));
     repo.git(&["reset", "--quiet", "--hard", &good]);
     repo.write("Procfile", "web: echo cannot start; exit 1\n");
     repo.commit("broken boot");
@@ -175,6 +178,8 @@ fn a_broken_build_and_a_broken_boot_leave_the_old_release_serving() {
     let releases = platform.api("GET", "/apps/shop/releases", None).json();
     let by_version = |v: usize| releases[v - 1].clone();
     assert_eq!((by_version(4)["status"].as_str(), by_version(3)["current"].as_bool()), (Some("failed"), Some(true)));
+
+    assert!(worker(), "a type that the failed release did not have is as it was");
 
     repo.git(&["reset", "--quiet", "--hard", &good]);
     repo.commit("good again");
@@ -273,4 +278,36 @@ fn profile_scripts_config_and_the_environment_of_a_dyno() {
         assert!(log.contains(line), "{line:?} is missing in\n{log}");
     }
     assert!(!log.contains("ENV PORT=1\n") && !log.contains("SECRET_OF_THE_DAEMON"), "{log}");
+}
+
+#[test]
+fn a_build_that_swaps_its_folder_for_a_link_gets_nothing_of_the_server() {
+    if !root_or_skip("building in a cage") {
+        return;
+    }
+    let platform = Platform::start();
+    platform.create("thief");
+    let keys = platform.dir.path().join("data/keys");
+    let compile = format!(
+        "#!/bin/bash\nmv \"$1\" /tmp/gone && echo MOVED\nrm -rf \"$1\" 2>/dev/null; ln -sfn {keys} \"$1\" && echo LINKED\n\
+         mv \"$2\" /tmp/cache; ln -sfn {keys} \"$2\"; ln -s {keys} /tmp/build_x\necho 'web: sleep 1' > \"$1/Procfile\"\nexit 0\n",
+        keys = keys.display()
+    );
+    let pack = Repo::empty();
+    pack.write("bin/detect", "#!/bin/sh\necho Thief\n").write("bin/compile", &compile);
+    pack.commit("pack");
+    let set = json!({ "updates": [{ "buildpack": format!("file://{}", pack.dir.path().display()) }] });
+    platform.api("PUT", "/apps/thief/buildpack-installations", Some(set));
+    let repo = Repo::empty();
+    repo.write("a", "b");
+    repo.commit("x");
+    let (_, text) = repo.push(&platform, "thief", "main");
+    assert!(!text.contains("MOVED"), "{text}");
+    let files = Command::new("find").arg(platform.dir.path().join("data")).args(["-name", "*.tgz"]).output().unwrap();
+    for slug in String::from_utf8_lossy(&files.stdout).lines() {
+        let listed = Command::new("tar").args(["-tzf", slug]).output().unwrap();
+        assert!(!String::from_utf8_lossy(&listed.stdout).contains("master.key"), "{text}");
+    }
+    let copies = Command::new("find").arg(platform.dir.path().join("data")).args(["-name", "master.key"]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&copies.stdout).lines().count(), 1, "the key is in one place");
 }

@@ -116,3 +116,18 @@ fn a_build_that_was_cut_short_is_failed_and_the_push_can_be_repeated() {
     let cages = std::fs::read_dir(platform.dir.path().join("data/run/dynos")).unwrap().count();
     assert_eq!(cages, 1, "the cage of the cut build is gone, the dyno is there");
 }
+
+#[test]
+fn a_second_daemon_on_the_same_folder_is_refused_and_touches_nothing() {
+    let platform = Platform::start();
+    let upload = platform.dir.path().join("data/uploads/in-progress");
+    std::fs::write(&upload, "x").unwrap();
+    let second = std::process::Command::new(crate::support::BIN)
+        .args(["serve", "--http", "127.0.0.1:0", "--data-dir"])
+        .arg(platform.dir.path().join("data"))
+        .output()
+        .unwrap();
+    assert!(!second.status.success());
+    assert!(String::from_utf8_lossy(&second.stderr).contains("store_in_use"), "{second:?}");
+    assert!(upload.exists(), "the running daemon's work is untouched");
+}
