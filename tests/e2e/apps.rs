@@ -237,7 +237,7 @@ fn the_build_cage_keeps_secrets_and_neighbours_out_of_reach() {
         "#!/usr/bin/env bash\nset -u\necho \"env=$(env | cut -d= -f1 | sort | tr '\\n' ' ')\"\n[ -e {data} ] && echo REACHED-data\n\
          ls /root /home/* 2>/dev/null | grep . && echo REACHED-home\nfind / -xdev -name '*.sock' 2>/dev/null | grep . && echo REACHED-socket\n\
          printf 'multi=%s\\n' \"$(od -An -c \"$3/MULTI\" | tr -d ' \\n')\"\necho \"empty=$(wc -c < \"$3/EMPTY\") eq=$(cat \"$3/EQ\")\"\n\
-         id -u\ncat /proc/*/cmdline 2>/dev/null | tr '\\0' ' ' | grep -q 'serve --data-dir' && echo REACHED-daemon\n\
+         id -u\ncat /proc/*/cmdline 2>/dev/null | tr '\\0' ' ' | grep -q 'serve [-]-data-dir' && echo REACHED-daemon\n\
          echo \"build=$1 source=$SOURCE_VERSION stack=$STACK home=$HOME\"\nexit 0\n"
     );
     let pack = Repo::empty();
