@@ -73,7 +73,7 @@ async fn print_link(platform: &Platform) -> Result<()> {
     let secret = platform.service.create_setup_link().await?;
     let addresses = platform.service.addresses();
     println!("First admin: {}/setup/{secret}", addresses.url(&addresses.domain));
-    println!("             (works once, for 60 minutes; `tidemill setup-link` prints a new one)");
+    println!("             (works once, for 60 minutes; the next start prints a new one)");
     Ok(())
 }
 

@@ -17,7 +17,7 @@ const CONTROLLERS: &[&str] = &["memory", "pids", "cpu"];
 #[derive(Clone, Debug)]
 pub struct Slice {
     /// Controller and path below its mount; one entry with all controllers on version 2.
-    bases: Vec<(Vec<String>, String)>,
+    bases: Bases,
     has_swap: bool,
 }
 
@@ -26,14 +26,28 @@ pub struct Group {
     parts: Vec<Cgroup>,
 }
 
+type Bases = Vec<(Vec<String>, String)>;
+
 impl Slice {
-    /// Finds the place; `Err` says why there is none, for the operator.
+    /// Finds a place where limits really take hold; `Err` says why there is none, for the operator.
     pub fn find() -> Result<Self, String> {
         let own = get_cgroups_relative_paths().map_err(|e| format!("/proc/self/cgroup: {e}"))?;
-        let bases = if hierarchies::is_cgroup2_unified_mode() { unified(&own)? } else { legacy(&own)? };
+        let candidates = if hierarchies::is_cgroup2_unified_mode() { unified(&own) } else { vec![legacy(&own)] };
+        let mut reasons = Vec::new();
+        for candidate in candidates {
+            match candidate.and_then(Self::probe) {
+                Ok(slice) => return Ok(slice),
+                Err(reason) => reasons.push(reason),
+            }
+        }
+        Err(format!("can not make a control group: {}", reasons.join("; ")))
+    }
+
+    /// Makes a group with limits and removes it again.
+    fn probe(bases: Bases) -> Result<Self, String> {
         let slice = Self { bases, has_swap: has_swap() };
-        let probe = format!("probe-{}", std::process::id());
-        let group = slice.group(&probe).map_err(|e| format!("can not make a control group: {e}"))?;
+        let limits = Limits { memory_bytes: 64 << 20, memory_hard: true, tasks_max: 16, cpu_share: 1 };
+        let group = slice.create(&format!("probe-{}", std::process::id()), &limits)?;
         group.delete();
         Ok(slice)
     }
@@ -71,7 +85,7 @@ impl Slice {
 }
 
 /// Version 1: every controller has its own tree and we have a place of our own in each.
-fn legacy(own: &std::collections::HashMap<String, String>) -> Result<Vec<(Vec<String>, String)>, String> {
+fn legacy(own: &std::collections::HashMap<String, String>) -> Result<Bases, String> {
     CONTROLLERS
         .iter()
         .map(|controller| {
@@ -81,16 +95,36 @@ fn legacy(own: &std::collections::HashMap<String, String>) -> Result<Vec<(Vec<St
         .collect()
 }
 
-/// Version 2: one tree; processes live only in leaves, so the daemon moves into one of its own first.
-fn unified(own: &std::collections::HashMap<String, String>) -> Result<Vec<(Vec<String>, String)>, String> {
+/// Version 2: one tree, and processes live only in leaves. First the daemon's own group, which is right for a unit with
+/// `Delegate=yes`: the daemon moves into a leaf of its own there. In a login shell that group has other members, so that
+/// it can not be divided; then a group at the top of the tree.
+fn unified(own: &std::collections::HashMap<String, String>) -> Vec<Result<Bases, String>> {
     let own = own.get("").map_or("", |p| p.trim_matches('/'));
     let base = own.strip_suffix("/daemon").unwrap_or(own);
-    if !base.is_empty() && base == own {
-        let leaf = Path::new("/sys/fs/cgroup").join(base).join("daemon");
-        fs::create_dir_all(&leaf).map_err(|e| format!("{}: {e}", leaf.display()))?;
-        fs::write(leaf.join("cgroup.procs"), "0").map_err(|e| format!("{}: {e}", leaf.display()))?;
+    let all: Vec<String> = CONTROLLERS.iter().map(|c| (*c).to_string()).collect();
+    let at = |base: &str| vec![(all.clone(), base.to_string())];
+    let mut candidates = Vec::new();
+    if !base.is_empty() {
+        candidates.push(leave_for_leaf(base, own).map(|()| at(base)));
     }
-    Ok(vec![(CONTROLLERS.iter().map(|c| (*c).to_string()).collect(), base.to_string())])
+    candidates.push(Ok(at("")));
+    candidates
+}
+
+/// Moves the daemon into `base/daemon`, unless it is there or others would stay behind.
+fn leave_for_leaf(base: &str, own: &str) -> Result<(), String> {
+    let group = Path::new("/sys/fs/cgroup").join(base);
+    let text = |path: &Path, e: std::io::Error| format!("{}: {e}", path.display());
+    if base != own {
+        return Ok(());
+    }
+    let members = fs::read_to_string(group.join("cgroup.procs")).map_err(|e| text(&group, e))?;
+    if members.lines().any(|pid| pid != std::process::id().to_string()) {
+        return Err(format!("{} has other members", group.display()));
+    }
+    let leaf = group.join("daemon");
+    fs::create_dir_all(&leaf).map_err(|e| text(&leaf, e))?;
+    fs::write(leaf.join("cgroup.procs"), "0").map_err(|e| text(&leaf, e))
 }
 
 fn has_swap() -> bool {
