@@ -10,7 +10,7 @@ use crate::{
 use domain::{AppId, BuildId, procfile};
 use ignore::gitignore::GitignoreBuilder;
 use logs::Output;
-use runtime::{Exit, Limits, Mount, Runtime};
+use runtime::{Exit, Limits, Mount, Network, Runtime};
 use std::{
     collections::BTreeMap,
     fs::{self, File},
@@ -314,7 +314,7 @@ impl Builder {
             let mut argv: Vec<String> = ["/bin/bash", "-c", WITH_EXPORTS, "bash"].map(String::from).to_vec();
             argv.extend([pack.script("compile").display().to_string(), dirs.inside.clone(), "/cache".into(), "/env".into()]);
             argv.extend(exports.iter().cloned());
-            match cage.run(argv, To::User(output.clone())).await.map_err(|e| failed(e.to_string()))? {
+            match cage.run(argv, To::User(output.clone()), Network::Outbound).await.map_err(|e| failed(e.to_string()))? {
                 Ended::Exit(Exit { status: 0, .. }) => {}
                 Ended::Exit(exit) => {
                     if exit.oom {

@@ -1,7 +1,7 @@
 //! Running one script of a buildpack in a cage.
 
 use logs::Output;
-use runtime::{Exit, Limits, Mount, Runtime, RuntimeError, Sink, Spec};
+use runtime::{Exit, Limits, Mount, Network, Runtime, RuntimeError, Sink, Spec};
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -61,7 +61,7 @@ impl Sink for To {
 
 impl Cage {
     /// Runs `argv` and waits for its end or the deadline; nothing of it is left then.
-    pub async fn run(&self, argv: Vec<String>, to: To) -> Result<Ended, RuntimeError> {
+    pub async fn run(&self, argv: Vec<String>, to: To, network: Network) -> Result<Ended, RuntimeError> {
         let id = uuid::Uuid::new_v4().into();
         let spec = Spec {
             id,
@@ -72,6 +72,7 @@ impl Cage {
             mounts: self.mounts.clone(),
             user_slot: self.user_slot,
             limits: self.limits,
+            network,
             lossless: true,
         };
         self.runtime.start(spec, Arc::new(to)).await?;
@@ -93,7 +94,7 @@ impl Cage {
         let kept = Arc::new(Mutex::new(Vec::new()));
         let quiet = "exec \"$1\" \"$2\" 2>/dev/null".to_string();
         let argv = vec!["/bin/bash".into(), "-c".into(), quiet, "bash".into(), script.display().to_string(), arg.into()];
-        let ended = self.run(argv, To::Memory(kept.clone())).await?;
+        let ended = self.run(argv, To::Memory(kept.clone()), Network::None).await?;
         let text = String::from_utf8_lossy(&kept.lock().unwrap_or_else(PoisonError::into_inner)).into_owned();
         Ok((ended, text))
     }

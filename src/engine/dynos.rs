@@ -8,7 +8,7 @@
 
 use crate::{Engine, environment, rows, sinks::DynoSink};
 use domain::{AppId, Dyno, DynoKind, DynoState, EventBody, limits::STOP_GRACE_MS, plan::WEB, restart::count_after_crash};
-use runtime::{Exit, Mount, Spec};
+use runtime::{Exit, Mount, Network, Spec};
 use std::{
     fs,
     net::{Ipv4Addr, SocketAddr},
@@ -231,6 +231,7 @@ async fn prepare(engine: &Engine, dyno: &Dyno) -> Result<Spec, Problem> {
         mounts: vec![mount(app, "/app"), mount(tmp.clone(), "/tmp"), mount(tmp, "/var/tmp")],
         user_slot: dyno.user_slot,
         limits: rows::limits_of(&dyno.size),
+        network: Network::Host,
         lossless: false,
     })
 }

@@ -31,8 +31,23 @@ pub struct Spec {
     pub user_slot: u32,
     /// Limits, in force before the first instruction.
     pub limits: Limits,
+    /// What of the network it sees.
+    pub network: Network,
     /// True for builds: a slow reader slows the writer down. False for dynos: lines are lost and counted.
     pub lossless: bool,
+}
+
+/// What a cage sees of the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Network {
+    /// The host's own: a web dyno's port is the host's.
+    Host,
+    /// A name space of its own with a way out, none in, and none to the host's loopback, where other apps listen. Falls
+    /// back to [`Network::Host`] when the host lacks what it takes; [`Capabilities::missing`] says so.
+    Outbound,
+    /// Nothing.
+    None,
 }
 
 /// A host directory or file inside the cage.

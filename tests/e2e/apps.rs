@@ -238,7 +238,9 @@ fn the_build_cage_keeps_secrets_and_neighbours_out_of_reach() {
          ls /root /home/* 2>/dev/null | grep . && echo REACHED-home\nfind / -xdev -name '*.sock' 2>/dev/null | grep . && echo REACHED-socket\n\
          printf 'multi=%s\\n' \"$(od -An -c \"$3/MULTI\" | tr -d ' \\n')\"\necho \"empty=$(wc -c < \"$3/EMPTY\") eq=$(cat \"$3/EQ\")\"\n\
          id -u\ncat /proc/*/cmdline 2>/dev/null | tr '\\0' ' ' | grep -q 'serve [-]-data-dir' && echo REACHED-daemon\n\
-         echo \"build=$1 source=$SOURCE_VERSION stack=$STACK home=$HOME\"\nexit 0\n"
+         for host in 127.0.0.1 localhost 10.0.2.2; do curl -s -m 3 http://$host:{port}/ && echo REACHED-$host; done\n\
+         echo \"build=$1 source=$SOURCE_VERSION stack=$STACK home=$HOME\"\nexit 0\n",
+        port = platform.port
     );
     let pack = Repo::empty();
     pack.write("bin/detect", "#!/bin/sh\necho Curious\n")

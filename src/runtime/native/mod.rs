@@ -2,15 +2,16 @@
 //!
 //! Network: dynos share the host's network name space. An own one needs a bridge, address translation and a firewall on
 //! the host, which the issue "Dyno supervisor" brings; until then apps can reach each other's ports on loopback, and
-//! the README says so.
+//! the README says so. Builds have one of their own ([`network`]), as what they run comes from everywhere.
 
 mod cgroup;
 mod connection;
 pub mod hold;
+mod network;
 mod proto;
 mod seccomp;
 
-use crate::{Capabilities, Exit, Runtime, RuntimeError, Sink, Spec};
+use crate::{Capabilities, Exit, Network, Runtime, RuntimeError, Sink, Spec};
 use async_trait::async_trait;
 use connection::{Command, Live};
 use domain::DynoId;
@@ -22,7 +23,7 @@ use std::{
     process::Stdio,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
 /// First user id of the pool, and of the group pool; one per dyno.
 const FIRST_USER: u32 = 200_000;
@@ -47,6 +48,8 @@ pub struct NativeRuntime {
     rootless: bool,
     slice: Result<cgroup::Slice, String>,
     live: Mutex<HashMap<DynoId, Arc<Live>>>,
+    /// Ways out of cages with a network of their own.
+    ways_out: Mutex<HashMap<DynoId, network::WayOut>>,
 }
 
 impl NativeRuntime {
@@ -59,7 +62,14 @@ impl NativeRuntime {
         fs::create_dir_all(run_dir).map_err(|e| RuntimeError::Io(format!("{}: {e}", run_dir.display())))?;
         let run_dir = run_dir.canonicalize().map_err(|e| RuntimeError::Io(format!("{}: {e}", run_dir.display())))?;
         let rootless = !nix::unistd::geteuid().is_root();
-        Ok(Self { run_dir, program: program.to_path_buf(), rootless, slice: cgroup::Slice::find(), live: Mutex::default() })
+        Ok(Self {
+            run_dir,
+            program: program.to_path_buf(),
+            rootless,
+            slice: cgroup::Slice::find(),
+            live: Mutex::default(),
+            ways_out: Mutex::default(),
+        })
     }
 
     fn live(&self) -> MutexGuard<'_, HashMap<DynoId, Arc<Live>>> {
@@ -85,7 +95,7 @@ impl NativeRuntime {
         Ok(())
     }
 
-    /// Runs stage 1 and reads its verdict.
+    /// Runs stage 1, gives the cage its network, and reads the verdict.
     async fn launch(&self, request: &HoldRequest) -> Result<(), RuntimeError> {
         let failed = |e: &dyn std::fmt::Display| RuntimeError::Start(format!("tidemill hold: {e}"));
         let mut process = tokio::process::Command::new(&self.program)
@@ -97,14 +107,23 @@ impl NativeRuntime {
             .stderr(Stdio::null())
             .spawn()
             .map_err(|e| failed(&e))?;
-        let json = serde_json::to_vec(request).map_err(|e| failed(&e))?;
-        if let Some(mut input) = process.stdin.take() {
-            input.write_all(&json).await.map_err(|e| failed(&e))?;
-        }
+        let mut json = serde_json::to_vec(request).map_err(|e| failed(&e))?;
+        json.push(b'\n');
+        let (Some(mut input), Some(output)) = (process.stdin.take(), process.stdout.take()) else {
+            return Err(failed(&"no pipes"));
+        };
+        input.write_all(&json).await.map_err(|e| failed(&e))?;
+        let mut output = BufReader::new(output);
         let mut answer = String::new();
-        if let Some(mut output) = process.stdout.take() {
-            output.read_to_string(&mut answer).await.map_err(|e| failed(&e))?;
+        output.read_line(&mut answer).await.map_err(|e| failed(&e))?;
+        if request.spec.network == Network::Outbound
+            && let Some(pid) = answer.strip_prefix("pid ").and_then(|pid| pid.trim().parse().ok())
+        {
+            let way_out = network::WayOut::open(pid).await.map_err(|e| failed(&e))?;
+            self.ways_out.lock().unwrap_or_else(PoisonError::into_inner).insert(request.spec.id, way_out);
         }
+        drop(input); // go on
+        output.read_to_string(&mut answer).await.map_err(|e| failed(&e))?;
         process.wait().await.map_err(|e| failed(&e))?;
         if answer.lines().any(|l| l == "ready") {
             return Ok(());
@@ -116,8 +135,11 @@ impl NativeRuntime {
 
 #[async_trait]
 impl Runtime for NativeRuntime {
-    async fn start(&self, spec: Spec, sink: Arc<dyn Sink>) -> Result<(), RuntimeError> {
+    async fn start(&self, mut spec: Spec, sink: Arc<dyn Sink>) -> Result<(), RuntimeError> {
         let id = spec.id;
+        if spec.network == Network::Outbound && !network::is_available() {
+            spec.network = Network::Host; // told at the start, see `capabilities`
+        }
         let run_dir = self.dir(id);
         fs::create_dir_all(run_dir.join("root")).map_err(|e| RuntimeError::Io(format!("{}: {e}", run_dir.display())))?;
         let procs_files = match &self.slice {
@@ -174,6 +196,7 @@ impl Runtime for NativeRuntime {
             live.exit().await;
             live.send(Command::Collect).await;
         }
+        self.ways_out.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
         let (group, dir) = (self.group(id), self.dir(id));
         let removed = tokio::task::spawn_blocking(move || {
             if let Some(group) = group {
@@ -198,6 +221,10 @@ impl Runtime for NativeRuntime {
         }
         if let Err(reason) = &self.slice {
             missing.push(format!("no memory, process and CPU limits: {reason}"));
+        }
+        if !network::is_available() {
+            let reason = format!("{} is not installed or /dev/net/tun may not be used", network::PROGRAM);
+            missing.push(format!("builds share the host's network: {reason}"));
         }
         missing.push("dynos share the host's network: apps can reach each other's ports on loopback".into());
         Capabilities { driver: "native", limits: self.slice.is_ok(), own_users: !self.rootless, survives_daemon: true, missing }

@@ -3,7 +3,7 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use domain::DynoId;
-use runtime::{Exit, Limits, Mount, Runtime, Sink, Spec, native::NativeRuntime};
+use runtime::{Exit, Limits, Mount, Network, Runtime, Sink, Spec, native::NativeRuntime};
 use std::{
     collections::BTreeMap,
     fs,
@@ -87,6 +87,7 @@ impl World {
             mounts: vec![mount(app, "/app"), mount(tmp, "/tmp")],
             user_slot: slot,
             limits: Limits { memory_bytes: 64 << 20, memory_hard: true, tasks_max: 64, cpu_share: 1 },
+            network: Network::Host,
             lossless: false,
         }
     }

@@ -12,6 +12,7 @@ mod root;
 mod serve;
 
 use super::HoldRequest;
+use crate::Network;
 use nix::{
     sched::{CloneFlags, unshare},
     sys::signal::{SigSet, SigmaskHow, sigprocmask},
@@ -27,12 +28,12 @@ use std::{
     process::ExitCode,
 };
 
-/// Entry of the hidden subcommand: the request comes on standard input, `pid N` and `ready` go to standard output, or
-/// `error: why`.
+/// Entry of the hidden subcommand: the request comes as one line on standard input, `pid N` goes to standard output; the
+/// end of the input means that the network is there; then comes `ready`, or `error: why`.
 pub fn main() -> ExitCode {
-    let mut request = Vec::new();
-    let read = std::io::stdin().read_to_end(&mut request).map_err(|e| e.to_string());
-    let parsed = read.and_then(|_| serde_json::from_slice::<HoldRequest>(&request).map_err(|e| e.to_string()));
+    let mut request = String::new();
+    let read = std::io::stdin().read_line(&mut request).map_err(|e| e.to_string());
+    let parsed = read.and_then(|_| serde_json::from_str::<HoldRequest>(&request).map_err(|e| e.to_string()));
     match parsed.and_then(|request| stage_one(&request)) {
         Ok(code) => code,
         Err(reason) => {
@@ -69,6 +70,9 @@ fn stage_one(request: &HoldRequest) -> Result<ExitCode, String> {
     if request.rootless {
         spaces |= CloneFlags::CLONE_NEWUSER;
     }
+    if request.spec.network != Network::Host {
+        spaces |= CloneFlags::CLONE_NEWNET;
+    }
     let (uid, gid) = (nix::unistd::getuid(), nix::unistd::getgid());
     unshare(spaces).map_err(|e| format!("unshare: {e}"))?;
     if request.rootless {
@@ -82,9 +86,10 @@ fn stage_one(request: &HoldRequest) -> Result<ExitCode, String> {
     match unsafe { fork() }.map_err(|e| format!("fork: {e}"))? {
         ForkResult::Parent { child } => {
             drop(news_write);
+            println!("pid {child}");
             let mut news = String::new();
             File::from(news_read).read_to_string(&mut news).map_err(|e| e.to_string())?;
-            println!("pid {child}\n{news}");
+            println!("{news}");
             Ok(ExitCode::SUCCESS)
         }
         ForkResult::Child => {
@@ -111,6 +116,7 @@ fn holder(request: &HoldRequest, opened: Opened, mut news: File) -> ! {
 }
 
 fn start(request: &HoldRequest, opened: &Opened) -> Result<(nix::unistd::Pid, OwnedFd), String> {
+    std::io::stdin().read_to_end(&mut Vec::new()).map_err(|e| format!("wait for the network: {e}"))?;
     setsid().map_err(|e| format!("setsid: {e}"))?;
     // Readable by nobody: in the rootless case the app has the same user as its holder.
     // SAFETY: prctl with PR_SET_DUMPABLE takes numbers only.

@@ -1,7 +1,7 @@
 //! The root file system of a dyno on the host stack: the host's `/usr` read-only, a made-up `/etc`, nothing else of the
 //! host (`runtime.md` section 4).
 
-use crate::native::HoldRequest;
+use crate::{Network, native::HoldRequest};
 use nix::{
     mount::{MntFlags, MsFlags, mount, umount2},
     sys::stat::{Mode, umask},
@@ -157,6 +157,9 @@ fn etc(root: &Path, request: &HoldRequest) -> Result<(), String> {
     let write = |name: &str, text: String| fs::write(etc.join(name), text).map_err(|e| format!("/etc/{name}: {e}"));
     write("passwd", format!("root:x:0:0:root:/:/usr/sbin/nologin\ndyno:x:{uid}:{gid}:dyno:/app:/bin/bash\n"))?;
     write("group", format!("root:x:0:\ndyno:x:{gid}:\n"))?;
+    if request.spec.network == Network::Outbound {
+        write("resolv.conf", format!("nameserver {}\n", crate::native::network::NAME_SERVER))?;
+    }
     write("hostname", format!("{}\n", request.spec.hostname))
 }
 
