@@ -168,14 +168,13 @@ async fn stop_9_11_every_process_gets_term_once_daemons_too() {
     let world = world!();
     let script = r#"
         trap 'echo main-term; sleep 0.3; exit 0' TERM
-        for n in 1 2; do bash -c "trap 'echo child-$n-term; exit 0' TERM; while :; do sleep 0.05; done" & done
-        setsid bash -c "trap 'echo daemon-term; sleep 1; echo last-words; exit 0' TERM; while :; do sleep 0.05; done" &
-        sleep 0.5
-        echo ready
+        for n in 1 2; do bash -c "trap 'echo child-$n-term; exit 0' TERM; echo ready-$n; while :; do sleep 0.05; done" & done
+        setsid bash -c "trap 'echo daemon-term; sleep 1; echo last-words; exit 0' TERM; echo ready-3; while :; do sleep 0.05; done" &
+        echo ready-4
         while :; do sleep 0.05; done
     "#;
     let (id, sink) = world.start(script).await;
-    sink.wait_for("ready");
+    (1..=4).for_each(|n| sink.wait_for(&format!("ready-{n}")));
     world.driver.stop(id, 30_000).await.unwrap();
     let exit = world.driver.wait(id).await.unwrap();
     world.driver.remove(id).await.unwrap();
@@ -271,12 +270,10 @@ async fn nothing_is_left_behind() {
             let mut parts = line.splitn(3, ':');
             let (_, names, path) = (parts.next(), parts.next().unwrap_or(""), parts.next().unwrap_or(""));
             let base = if names.is_empty() { "/sys/fs/cgroup".to_string() } else { format!("/sys/fs/cgroup/{names}") };
-            found += fs::read_dir(format!("{base}{path}/tidemill"))
-                .into_iter()
-                .flatten()
-                .flatten()
-                .filter(|e| e.path().is_dir())
-                .count();
+            // On version 2 the groups may stand at the top of the tree.
+            let places = [format!("{base}{path}/tidemill"), format!("{base}/tidemill")];
+            let dirs = places.iter().flat_map(|p| fs::read_dir(p).into_iter().flatten().flatten());
+            found += dirs.filter(|e| e.path().is_dir()).count();
         }
         found
     };
