@@ -37,6 +37,11 @@ impl Live {
         let _ = self.commands.send(command).await;
     }
 
+    /// Waits until the holder has closed the connection, which it does when it was told to go.
+    pub async fn gone(&self) {
+        self.commands.closed().await;
+    }
+
     /// Waits for the end.
     pub async fn exit(&self) -> Exit {
         let mut exit = self.exit.clone();
@@ -97,7 +102,7 @@ impl Serve {
             let recorded = fs::read(self.dir.join(proto::EXIT_FILE)).ok().and_then(|b| serde_json::from_slice(&b).ok());
             self.exit.send_replace(Some(recorded.unwrap_or_else(|| lost(&why))));
         }
-        while queue.recv().await.is_some() {} // nothing is left to command
+        queue.close(); // nothing is left to command; see `Live::gone`
     }
 
     /// Returns why it ended.

@@ -22,6 +22,7 @@ use std::{
     path::{Path, PathBuf},
     process::Stdio,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
@@ -29,6 +30,9 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 const FIRST_USER: u32 = 200_000;
 /// User inside the cage when there is only one user to map (rootless).
 const ROOTLESS_USER: u32 = 1000;
+
+/// A holder that was told to go is gone within this time.
+const GO_LIMIT: Duration = Duration::from_secs(5);
 
 /// What the daemon hands to `tidemill hold` on standard input.
 #[derive(Debug, Serialize, Deserialize)]
@@ -195,6 +199,10 @@ impl Runtime for NativeRuntime {
             live.send(Command::Stop { grace_ms: 0 }).await;
             live.exit().await;
             live.send(Command::Collect).await;
+            // Told is not gone: without this the daemon could end before the word was out, and the holder would wait.
+            if tokio::time::timeout(GO_LIMIT, live.gone()).await.is_err() {
+                tracing::warn!(dyno = %id, "runtime.holder_left: the holder does not go");
+            }
         }
         self.ways_out.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
         let (group, dir) = (self.group(id), self.dir(id));

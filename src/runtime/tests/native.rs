@@ -298,6 +298,14 @@ async fn nothing_is_left_behind() {
     }
     assert!(groups() < with_dynos, "control groups are gone");
     assert_eq!(mounts(), 0, "mounts stay in the dyno's name space");
+    let marker = world.dir.path().to_string_lossy().into_owned();
+    let holders = fs::read_dir("/proc").unwrap().flatten().filter(|process| {
+        let fds = fs::read_dir(process.path().join("fd")).into_iter().flatten().flatten();
+        let name = fs::read_to_string(process.path().join("cmdline")).unwrap_or_default();
+        name.contains("hold")
+            && fds.filter_map(|fd| fs::read_link(fd.path()).ok()).any(|to| to.to_string_lossy().contains(&marker))
+    });
+    assert_eq!(holders.count(), 0, "holders are gone");
     assert_eq!(world.driver.list().await.unwrap(), vec![]);
 }
 
