@@ -241,7 +241,7 @@ impl Builder {
         if configured.is_empty() {
             output.line("-----> Determining which buildpack to use for this app");
             for name in packs::DETECTION_ORDER {
-                let pack = self.one_pack(name, dirs, 0, owner).await?;
+                let pack = self.one_pack(name, dirs, 0, cage, owner).await?;
                 if let Some(detected) = self.detect(&pack, dirs, cage).await? {
                     output.line(&format!("-----> {detected} app detected"));
                     return Ok((vec![pack], detected));
@@ -263,7 +263,8 @@ impl Builder {
         let mut chosen = Vec::new();
         let mut last = String::new();
         for (index, spec) in configured.iter().enumerate() {
-            let pack = self.one_pack(spec, dirs, index, owner).await.inspect_err(|e| output.line(&format!(" !     {e}")))?;
+            let pack =
+                self.one_pack(spec, dirs, index, cage, owner).await.inspect_err(|e| output.line(&format!(" !     {e}")))?;
             let Some(detected) = self.detect(&pack, dirs, cage).await? else {
                 output.line(&format!(" !     Buildpack {} does not detect this app.", pack.name));
                 return Err(failed(format!("App not compatible with buildpack: {}", pack.name)));
@@ -275,11 +276,8 @@ impl Builder {
         Ok((chosen, last))
     }
 
-    async fn one_pack(&self, spec: &str, dirs: &Dirs, index: usize, owner: Owner) -> Result<Pack, BuildError> {
-        let pack = packs::prepare(spec, &dirs.packs, index, &self.fetch).await.map_err(failed)?;
-        // `compile` writes its `export` file into the pack's own root.
-        own(&pack.dir, owner).map_err(io_failed("build_io"))?;
-        Ok(pack)
+    async fn one_pack(&self, spec: &str, dirs: &Dirs, index: usize, cage: &Cage, owner: Owner) -> Result<Pack, BuildError> {
+        packs::prepare(spec, &dirs.packs, index, &self.fetch, cage, owner).await.map_err(failed)
     }
 
     async fn detect(&self, pack: &Pack, dirs: &Dirs, cage: &Cage) -> Result<Option<String>, BuildError> {
@@ -451,7 +449,7 @@ fn apply_slugignore(root: &Path, rules: &str) -> io::Result<()> {
     Ok(())
 }
 
-fn own(path: &Path, owner: Owner) -> io::Result<()> {
+pub fn own(path: &Path, owner: Owner) -> io::Result<()> {
     owner.map_or(Ok(()), |(uid, gid)| lchown(path, Some(uid), Some(gid)))
 }
 
@@ -490,7 +488,7 @@ fn keep_cache(cache: &Path, kept: &Path) -> io::Result<()> {
     if had_one { fs::remove_dir_all(old) } else { Ok(()) }
 }
 
-fn tree_bytes(dir: &Path) -> io::Result<u64> {
+pub fn tree_bytes(dir: &Path) -> io::Result<u64> {
     let mut sum = 0;
     for entry in fs::read_dir(dir)? {
         let entry = entry?;

@@ -41,7 +41,7 @@ const KEPT_BYTES_MAX: usize = 128 << 10;
 const STOP_GRACE_MS: u64 = 3000;
 
 impl Sink for To {
-    fn output(&self, _time_us: u64, bytes: &[u8]) {
+    fn output(&self, _end: u64, _time_us: u64, bytes: &[u8]) {
         match self {
             Self::User(output) => output.write(bytes),
             Self::Memory(kept) => {

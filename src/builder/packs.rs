@@ -1,14 +1,21 @@
 //! Buildpacks: the embedded ones, and third-party ones by git or archive URL or local path.
 
-use crate::archive::{self, Limits};
+use crate::{
+    archive::{self, Limits, Owner},
+    cage::{Cage, Ended, To},
+};
+use runtime::{Mount, Network};
 use rust_embed::RustEmbed;
 use std::{
+    collections::BTreeMap,
     fs::{self, File, Permissions},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Stdio,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
+use tokio::time::Instant;
 
 /// Downloads a URL into a file; the implementation bounds size, time and addresses.
 pub type Fetch = Arc<dyn Fn(&str, &Path) -> Result<(), String> + Send + Sync>;
@@ -21,7 +28,10 @@ struct Embedded;
 pub const DETECTION_ORDER: &[&str] = &["nodejs", "python", "static", "procfile"];
 
 /// Protocols that `git` may use for a pack: no `ext::`, which would run a command.
-const GIT_PROTOCOLS: &str = "https:http:git:file";
+const GIT_PROTOCOLS: &str = "https:http:git";
+const GIT_TIME_LIMIT: Duration = Duration::from_secs(120);
+/// No file of a clone may be larger than the first argument, KiB; a pack file of git is one.
+const LIMITED_GIT: &str = "ulimit -f \"$1\"; shift; exec git \"$@\" 2>&1";
 const PACK_LIMITS: Limits = Limits { bytes: 512 << 20, entries: 50_000, any_links: false };
 
 /// A pack on disk.
@@ -54,10 +64,19 @@ impl Pack {
     }
 }
 
-/// Puts pack number `index` into `parent` and makes it readable for everybody.
-pub async fn prepare(spec: &str, parent: &Path, index: usize, fetch: &Fetch) -> Result<Pack, String> {
+/// Puts pack number `index` into `parent`, owned by the user of the cage.
+pub async fn prepare(
+    spec: &str,
+    parent: &Path,
+    index: usize,
+    fetch: &Fetch,
+    cage: &Cage,
+    owner: Owner,
+) -> Result<Pack, String> {
     let dir = parent.join(index.to_string());
-    fs::create_dir_all(&dir).map_err(|e| format!("{}: {e}", dir.display()))?;
+    // `compile` writes its `export` file into the pack's own root.
+    let made = fs::create_dir_all(&dir).and_then(|()| crate::build::own(&dir, owner));
+    made.map_err(|e| format!("{}: {e}", dir.display()))?;
     let inside = PathBuf::from(format!("/buildpacks/{index}"));
     let embedded = embedded_name(spec);
     let name = embedded.map_or_else(|| spec.to_string(), |n| format!("heroku/{n}"));
@@ -69,7 +88,8 @@ pub async fn prepare(spec: &str, parent: &Path, index: usize, fetch: &Fetch) -> 
             let fetched = tokio::task::spawn_blocking(move || archive_pack(&spec, &dir, &fetch));
             fetched.await.map_err(|e| e.to_string())??;
         }
-        None => git(spec, &dir).await?,
+        None if spec.starts_with("file://") => local_git(spec, &dir).await?,
+        None => remote_git(spec, &dir, cage).await?,
     }
     let pack = Pack { name, dir, inside };
     if !pack.has("detect")? && !pack.has("compile")? {
@@ -131,36 +151,96 @@ pub fn single_folder(dir: &Path) -> Option<PathBuf> {
 async fn local(source: &Path, dir: &Path) -> Result<(), String> {
     let is_repository = source.join(".git").exists() || (source.join("HEAD").exists() && source.join("objects").exists());
     if is_repository {
-        return git(&format!("file://{}", source.display()), dir).await;
+        return local_git(&format!("file://{}", source.display()), dir).await;
     }
     let (source, dir) = (source.to_path_buf(), dir.to_path_buf());
     let copied = tokio::task::spawn_blocking(move || crate::build::copy_tree(&source, &dir, None));
     copied.await.map_err(|e| e.to_string())?.map_err(|e| format!("copy buildpack: {e}"))
 }
 
-async fn git(spec: &str, dir: &Path) -> Result<(), String> {
+/// Splits URL and branch, and refuses what is no URL: a path without a scheme would be one of the server's.
+fn split(spec: &str) -> Result<(&str, Option<&str>), String> {
     let (url, reference) = spec.split_once('#').map_or((spec, None), |(u, r)| (u, Some(r)));
-    // A path without a scheme would be one of the server's.
     let known = ["https://", "http://", "git://", "file://"].iter().any(|scheme| url.starts_with(scheme));
     if !known || reference.is_some_and(|r| r.starts_with('-') || r.is_empty()) {
         return Err(format!("buildpack {spec:?} is no valid URL"));
     }
+    Ok((url, reference))
+}
+
+fn clone_argv(url: &str, reference: Option<&str>, target: &Path) -> Vec<String> {
+    let fixed = ["-c", "safe.directory=*", "-c", "core.symlinks=true", "clone", "--quiet", "--depth", "1"];
+    let branch = reference.into_iter().flat_map(|name| ["--branch".to_string(), name.to_string()]);
+    let place = ["--".to_string(), url.to_string(), target.display().to_string()];
+    fixed.map(String::from).into_iter().chain(branch).chain(place).collect()
+}
+
+fn git_env(protocols: &str) -> BTreeMap<String, String> {
+    let all = [
+        ("PATH", "/usr/local/bin:/usr/bin:/bin"),
+        ("HOME", "/nonexistent"),
+        ("GIT_ALLOW_PROTOCOL", protocols),
+        ("GIT_TERMINAL_PROMPT", "0"),
+        ("GIT_CONFIG_NOSYSTEM", "1"),
+    ];
+    all.map(|(k, v)| (k.to_string(), v.to_string())).into()
+}
+
+fn fetch_failed(spec: &str, output: &[u8]) -> String {
+    let text = String::from_utf8_lossy(output);
+    format!("can not fetch buildpack {spec}: {}", text.trim().lines().last().unwrap_or("git failed"))
+}
+
+/// A repository on the server, which only an admin may name: read by the daemon, as a cage does not see it.
+async fn local_git(spec: &str, dir: &Path) -> Result<(), String> {
+    let (url, reference) = split(spec)?;
     let mut command = tokio::process::Command::new("git");
-    command.args(["-c", "safe.directory=*", "-c", "core.symlinks=true", "clone", "--quiet", "--depth", "1"]);
-    if let Some(reference) = reference {
-        command.args(["--branch", reference]);
-    }
-    command.arg("--").arg(url).arg(dir);
-    command.env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin").env("HOME", "/nonexistent");
-    command.env("GIT_ALLOW_PROTOCOL", GIT_PROTOCOLS).env("GIT_TERMINAL_PROMPT", "0").env("GIT_CONFIG_NOSYSTEM", "1");
+    command.args(clone_argv(url, reference, dir)).env_clear().envs(git_env("file"));
     let output = command.stdin(Stdio::null()).kill_on_drop(true).output();
-    let output = tokio::time::timeout(std::time::Duration::from_secs(120), output)
+    let output = tokio::time::timeout(GIT_TIME_LIMIT, output)
         .await
-        .map_err(|_| format!("fetching buildpack {spec} took longer than 120 s"))?
+        .map_err(|_| format!("fetching buildpack {spec} took longer than {} s", GIT_TIME_LIMIT.as_secs()))?
         .map_err(|e| format!("git: {e}; is git installed on the server?"))?;
     if !output.status.success() {
-        let reason = String::from_utf8_lossy(&output.stderr);
-        return Err(format!("can not fetch buildpack {spec}: {}", reason.trim().lines().last().unwrap_or("git failed")));
+        return Err(fetch_failed(spec, &output.stderr));
     }
     fs::remove_dir_all(dir.join(".git")).map_err(|e| e.to_string())
+}
+
+/// A repository elsewhere: fetched in a cage, with the network of builds, that sees nothing of the build.
+async fn remote_git(spec: &str, dir: &Path, cage: &Cage) -> Result<(), String> {
+    let (url, reference) = split(spec)?;
+    let cage = Cage {
+        runtime: cage.runtime.clone(),
+        env: git_env(GIT_PROTOCOLS),
+        mounts: vec![Mount { source: dir.to_path_buf(), target: "/pack".into(), writable: true }],
+        user_slot: cage.user_slot,
+        limits: cage.limits,
+        deadline: cage.deadline.min(Instant::now() + GIT_TIME_LIMIT),
+        hostname: cage.hostname.clone(),
+    };
+    let mut argv: Vec<String> = ["/bin/bash", "-c", LIMITED_GIT, "bash"].map(String::from).to_vec();
+    argv.push((PACK_LIMITS.bytes / 1024).to_string());
+    argv.extend(clone_argv(url, reference, Path::new("/pack/.fetched")));
+    let kept = Arc::new(Mutex::new(Vec::new()));
+    match cage.run(argv, To::Memory(kept.clone()), Network::Outbound).await.map_err(|e| e.to_string())? {
+        Ended::Exit(exit) if exit.status == 0 => {}
+        Ended::Exit(_) => return Err(fetch_failed(spec, &kept.lock().unwrap_or_else(PoisonError::into_inner))),
+        Ended::TimedOut => {
+            return Err(format!("fetching buildpack {spec} took longer than {} s", GIT_TIME_LIMIT.as_secs()));
+        }
+    }
+    let dir = dir.to_path_buf();
+    let moved = tokio::task::spawn_blocking(move || {
+        let clone = dir.join(".fetched");
+        if crate::build::tree_bytes(&clone)? > PACK_LIMITS.bytes {
+            return Err(std::io::Error::other(format!("larger than {} MiB", PACK_LIMITS.bytes >> 20)));
+        }
+        fs::remove_dir_all(clone.join(".git"))?;
+        for entry in fs::read_dir(&clone)?.flatten() {
+            fs::rename(entry.path(), dir.join(entry.file_name()))?;
+        }
+        fs::remove_dir(clone)
+    });
+    moved.await.map_err(|e| e.to_string())?.map_err(|e| format!("buildpack {spec}: {e}"))
 }

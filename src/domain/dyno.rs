@@ -2,6 +2,7 @@
 
 use crate::{AppId, DynoId, UnixMs};
 use serde::{Deserialize, Serialize};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// What a dyno is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,8 +63,11 @@ pub struct Dyno {
     pub size: String,
     /// Where it stands.
     pub state: DynoState,
-    /// Port on the host for web dynos.
+    /// Where web dynos listen, at [`Dyno::address`].
     pub port: Option<u16>,
+    /// Where the host reaches it; set when it was started. A row of a time without it means the host's loopback.
+    #[serde(default)]
+    pub address: Option<IpAddr>,
     /// Number of the unprivileged user within the pool of the driver.
     pub user_slot: u32,
     /// Crashes in a row of this slot, this dyno's own included.
@@ -77,6 +81,11 @@ pub struct Dyno {
 }
 
 impl Dyno {
+    /// Where requests go.
+    pub fn socket_address(&self) -> Option<SocketAddr> {
+        Some(SocketAddr::new(self.address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)), self.port?))
+    }
+
     /// `web.1`.
     pub fn name(&self) -> String {
         format!("{}.{}", self.ptype, self.num)

@@ -26,6 +26,7 @@ fn dyno(id: u128, ptype: &str, num: u32, release: u64, state: DynoState) -> Dyno
         size: "Standard-1X".into(),
         state,
         port: None,
+        address: None,
         user_slot: 0,
         crashes: u32::from(state == DynoState::Crashed),
         restart: false,

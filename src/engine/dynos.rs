@@ -11,7 +11,7 @@ use domain::{AppId, Dyno, DynoKind, DynoState, EventBody, limits::STOP_GRACE_MS,
 use runtime::{Exit, Mount, Network, Spec};
 use std::{
     fs,
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     path::PathBuf,
     sync::Arc,
     time::Duration,
@@ -69,6 +69,7 @@ pub async fn start(engine: &Engine, wish: Wish) -> Result<(), StoreError> {
                 size: wish.size,
                 state: DynoState::Starting,
                 port,
+                address: None,
                 user_slot,
                 crashes: wish.crashes,
                 restart: false,
@@ -83,7 +84,7 @@ pub async fn start(engine: &Engine, wish: Wish) -> Result<(), StoreError> {
         .await;
     match written {
         Ok(Some(dyno)) => {
-            let sink = DynoSink::new(shared.parts.logs.app(dyno.app), dyno.name());
+            let sink = DynoSink::new(shared.parts.logs.app(dyno.app), dyno.id, dyno.name());
             shared.lives.spawn(live(engine.clone(), dyno, sink, true));
             Ok(())
         }
@@ -96,14 +97,14 @@ pub async fn start(engine: &Engine, wish: Wish) -> Result<(), StoreError> {
 }
 
 /// After a restart of the daemon: goes on with a dyno that lives, forgets one that does not.
-pub async fn take_back(engine: &Engine, dyno: Dyno) -> Result<(), StoreError> {
+pub async fn take_back(engine: &Engine, mut dyno: Dyno) -> Result<(), StoreError> {
     let parts = &engine.shared.parts;
-    let sink = DynoSink::new(parts.logs.app(dyno.app), dyno.name());
-    let recovered = parts.runtime.recover(dyno.id, sink.clone()).await.unwrap_or(false);
-    if !recovered {
+    let sink = DynoSink::new(parts.logs.app(dyno.app), dyno.id, dyno.name());
+    let Some(address) = parts.runtime.recover(dyno.id, sink.clone()).await.unwrap_or(None) else {
         release_resources(engine, &dyno).await;
         return engine.forget_dyno(dyno.id).await;
-    }
+    };
+    dyno.address = Some(address);
     if dyno.state == DynoState::Stopping {
         // The holder takes only the first stop, so SIGTERM is not sent twice.
         let _ = parts.runtime.stop(dyno.id, STOP_GRACE_MS).await; // if it has ended meanwhile, the wait tells
@@ -132,9 +133,9 @@ pub async fn stop(engine: &Engine, id: domain::DynoId) -> Result<(), StoreError>
 }
 
 /// One task per dyno, from start (or take-over) to the end.
-async fn live(engine: Engine, dyno: Dyno, sink: Arc<DynoSink>, fresh: bool) {
+async fn live(engine: Engine, mut dyno: Dyno, sink: Arc<DynoSink>, fresh: bool) {
     let parts = &engine.shared.parts;
-    let exit = if fresh { begin(&engine, &dyno, &sink).await } else { Ok(()) };
+    let exit = if fresh { begin(&engine, &dyno, &sink).await.map(|address| dyno.address = Some(address)) } else { Ok(()) };
     let exit = match exit {
         Ok(()) => {
             let stopped_early = fresh && is_stopping(&engine, &dyno);
@@ -149,7 +150,7 @@ async fn live(engine: Engine, dyno: Dyno, sink: Arc<DynoSink>, fresh: bool) {
         }
         Err(exit) => exit,
     };
-    sink.finish();
+    sink.finish().await;
     if let Some(reason) = &exit.platform_error {
         tracing::warn!(dyno = %dyno.id, %reason, "engine.platform_error");
         sink.platform(&format!("Error R99 (Platform error) -> {reason}"));
@@ -172,8 +173,8 @@ fn is_stopping(engine: &Engine, dyno: &Dyno) -> bool {
     row.is_ok_and(|row| row.is_none_or(|d| d.state == DynoState::Stopping))
 }
 
-/// Unpacks the slug and starts the cage.
-async fn begin(engine: &Engine, dyno: &Dyno, sink: &Arc<DynoSink>) -> Result<(), Exit> {
+/// Unpacks the slug and starts the cage; returns its address.
+async fn begin(engine: &Engine, dyno: &Dyno, sink: &Arc<DynoSink>) -> Result<IpAddr, Exit> {
     let parts = &engine.shared.parts;
     let spec = prepare(engine, dyno).await.map_err(|problem| match problem {
         Problem::Checksum { expected, actual } => {
@@ -231,7 +232,7 @@ async fn prepare(engine: &Engine, dyno: &Dyno) -> Result<Spec, Problem> {
         mounts: vec![mount(app, "/app"), mount(tmp.clone(), "/tmp"), mount(tmp, "/var/tmp")],
         user_slot: dyno.user_slot,
         limits: rows::limits_of(&dyno.size),
-        network: Network::Host,
+        network: Network::Own,
         lossless: false,
     })
 }
@@ -241,11 +242,11 @@ async fn boot(engine: &Engine, dyno: &Dyno, sink: &DynoSink) -> Exit {
     let parts = &engine.shared.parts;
     let wait = async { parts.runtime.wait(dyno.id).await.unwrap_or_else(|e| lost(&e.to_string())) };
     tokio::pin!(wait);
-    if let Some(port) = dyno.port {
+    if let Some(address) = dyno.socket_address() {
         let limit = parts.settings.boot_timeout;
         tokio::select! {
             exit = &mut wait => return exit,
-            bound = tokio::time::timeout(limit, accepts(port)) => if bound.is_err() && !is_stopping(engine, dyno) {
+            bound = tokio::time::timeout(limit, accepts(address)) => if bound.is_err() && !is_stopping(engine, dyno) {
                 let seconds = limit.as_secs();
                 sink.platform(&format!("Error R10 (Boot timeout) -> Web process failed to bind to $PORT within {seconds} seconds of launch"));
                 sink.platform("Stopping process with SIGKILL");
@@ -254,7 +255,7 @@ async fn boot(engine: &Engine, dyno: &Dyno, sink: &DynoSink) -> Exit {
             }
         }
     }
-    match engine.set_state(dyno.id, DynoState::Up).await {
+    match engine.set_up(dyno).await {
         Ok(Some(_)) => {
             sink.platform("State changed from starting to up");
             if let Err(e) = engine.shared.routes.refresh(parts, dyno.app) {
@@ -267,9 +268,8 @@ async fn boot(engine: &Engine, dyno: &Dyno, sink: &DynoSink) -> Exit {
     wait.await
 }
 
-/// Returns when something accepts on the port, seen from outside of the dyno.
-async fn accepts(port: u16) {
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+/// Returns when something accepts there, seen from outside of the dyno.
+async fn accepts(address: SocketAddr) {
     let mut pause = PROBE_FIRST;
     while TcpStream::connect(address).await.is_err() {
         tokio::time::sleep(pause).await;
@@ -312,6 +312,7 @@ pub async fn release_resources(engine: &Engine, dyno: &Dyno) {
     if let Err(e) = shared.parts.runtime.remove(dyno.id).await {
         tracing::warn!(error = %e, dyno = %dyno.id, "engine.cage_left");
     }
+    shared.parts.logs.app(dyno.app).forget(dyno.id);
     let home = home(engine, dyno);
     let removed = tokio::task::spawn_blocking(move || fs::remove_dir_all(home)).await;
     if let Ok(Err(e)) = removed

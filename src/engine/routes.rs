@@ -5,7 +5,6 @@ use domain::{AppId, Dyno, DynoId, DynoKind, DynoState, plan::WEB};
 use router::{AppRoute, Backend, Table};
 use std::{
     collections::HashMap,
-    net::{Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use store::{ReadRows, StoreError, tables};
@@ -75,7 +74,7 @@ impl Routes {
 }
 
 fn backend(state: &mut State, dyno: &Dyno) -> Option<Arc<Backend>> {
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, dyno.port?));
+    let address = dyno.socket_address()?;
     Some(state.backends.entry(dyno.id).or_insert_with(|| Backend::new(dyno.id, dyno.name(), address)).clone())
 }
 

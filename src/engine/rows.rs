@@ -94,6 +94,21 @@ impl Engine {
         .await
     }
 
+    /// The dyno is up, at its address. `None` when it was told to stop.
+    pub(crate) async fn set_up(&self, dyno: &Dyno) -> Result<Option<Dyno>, StoreError> {
+        let (now, address) = (self.shared.parts.clock.now(), dyno.address);
+        self.update_dyno(dyno.id, move |row| {
+            let possible = row.state == DynoState::Starting;
+            if possible {
+                row.state = DynoState::Up;
+                row.address = address;
+                row.updated_at = now;
+            }
+            possible
+        })
+        .await
+    }
+
     /// Removes a dyno's row.
     pub(crate) async fn forget_dyno(&self, id: DynoId) -> Result<(), StoreError> {
         let ctx = self.ctx();

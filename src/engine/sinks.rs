@@ -1,27 +1,63 @@
 //! From a cage's bytes to the app's log.
 
-use logs::{AppLog, LineReader, now_us};
+use domain::DynoId;
+use logs::{AppLog, LineReader, Position, now_us};
 use runtime::Sink;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::sync::watch;
 
-/// The log of one dyno.
+/// The last lines of a dyno are in the file within this time, or the disk is in trouble.
+const SETTLE_LIMIT: Duration = Duration::from_secs(5);
+
+/// The log of one dyno. Lines are stored with the offset of their end in the dyno's output, so that a later daemon goes on
+/// where this one was killed: no line is lost, none comes twice.
 pub struct DynoSink {
     log: Arc<AppLog>,
+    dyno: DynoId,
     ps: String,
-    reader: Mutex<LineReader>,
+    state: Mutex<State>,
+    safe: Arc<watch::Sender<u64>>,
+}
+
+struct State {
+    reader: LineReader,
+    /// Bytes of output that have come.
+    received: u64,
 }
 
 impl DynoSink {
     /// Lines go to `log` under the name `ps`.
-    pub fn new(log: Arc<AppLog>, ps: String) -> Arc<Self> {
-        Arc::new(Self { log, ps, reader: Mutex::default() })
+    pub fn new(log: Arc<AppLog>, dyno: DynoId, ps: String) -> Arc<Self> {
+        let received = log.position(dyno);
+        let state = Mutex::new(State { reader: LineReader::default(), received });
+        Arc::new(Self { log, dyno, ps, state, safe: Arc::new(watch::channel(received).0) })
     }
 
-    /// The dyno ended: its unfinished line is a line.
-    pub fn finish(&self) {
-        let mut lines = Vec::new();
-        self.reader.lock().unwrap_or_else(PoisonError::into_inner).finish(|line| lines.push(line));
-        self.log.write_all("app", &self.ps, now_us(), lines.into_iter());
+    /// The dyno ended: its unfinished line is a line. Returns when all of it is stored.
+    pub async fn finish(&self) {
+        let received = {
+            let mut state = self.state();
+            let mut lines = Vec::new();
+            state.reader.finish(|line| lines.push(line));
+            self.write(now_us(), lines, state.received);
+            state.received
+        };
+        let mut safe = self.safe.subscribe();
+        if tokio::time::timeout(SETTLE_LIMIT, safe.wait_for(|offset| *offset >= received)).await.is_err() {
+            tracing::warn!(dyno = %self.dyno, "engine.log_late: the last lines are not on disk yet");
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self, time_us: u64, lines: Vec<logs::Piece>, offset: u64) {
+        let position = Position { dyno: self.dyno, offset, safe: self.safe.clone() };
+        self.log.write_all("app", &self.ps, time_us, lines.into_iter(), Some(position));
     }
 
     /// A line of the platform about this dyno.
@@ -31,10 +67,18 @@ impl DynoSink {
 }
 
 impl Sink for DynoSink {
-    fn output(&self, time_us: u64, bytes: &[u8]) {
+    fn output(&self, end: u64, time_us: u64, bytes: &[u8]) {
+        let mut state = self.state();
+        // What a former daemon had stored comes again when the holder was not told in time.
+        let fresh = usize::try_from(end.saturating_sub(state.received)).unwrap_or(usize::MAX).min(bytes.len());
         let mut lines = Vec::new();
-        self.reader.lock().unwrap_or_else(PoisonError::into_inner).push(bytes, |line| lines.push(line));
-        self.log.write_all("app", &self.ps, time_us, lines.into_iter());
+        state.reader.push(&bytes[bytes.len() - fresh..], |line| lines.push(line));
+        state.received = state.received.max(end);
+        self.write(time_us, lines, end - state.reader.pending() as u64);
+    }
+
+    fn safe(&self) -> Option<watch::Receiver<u64>> {
+        Some(self.safe.subscribe())
     }
 
     fn dropped(&self, lines: u64) {

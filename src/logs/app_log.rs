@@ -7,12 +7,13 @@ use crate::{
     tail::{Filter, TailSender},
 };
 use bytes::Bytes;
-use domain::{AppId, limits::LOG_LINES_KEPT};
+use domain::{AppId, DynoId, limits::LOG_LINES_KEPT};
 use std::{
     collections::{HashMap, VecDeque},
     path::Path,
     sync::{Arc, Mutex, PoisonError},
 };
+use tokio::sync::watch;
 
 /// All logs of the host.
 #[derive(Clone)]
@@ -60,27 +61,59 @@ pub struct AppLog {
     state: Mutex<State>,
 }
 
+/// Up to where the output of a dyno is in the log.
+#[derive(Clone, Debug)]
+pub struct Position {
+    /// The dyno.
+    pub dyno: DynoId,
+    /// Bytes of its output since its start.
+    pub offset: u64,
+    /// Told when the lines up to `offset` are in the file: they survive the end of this process then.
+    pub safe: Arc<watch::Sender<u64>>,
+}
+
 struct State {
     next_seq: u64,
+    /// As found on disk; see [`AppLog::position`].
+    positions: HashMap<DynoId, u64>,
     lines: VecDeque<LogLine>,
     tails: Vec<TailSender>,
 }
 
 impl AppLog {
     fn load(id: AppId, disk: &Disk) -> Self {
-        let lines = disk::load(disk.dir(), id, LOG_LINES_KEPT);
+        let (lines, positions) = disk::load(disk.dir(), id, LOG_LINES_KEPT);
         let next_seq = lines.back().map_or(1, |l| l.seq + 1);
-        Self { id, disk: disk.clone(), state: Mutex::new(State { next_seq, lines, tails: Vec::new() }) }
+        Self { id, disk: disk.clone(), state: Mutex::new(State { next_seq, positions, lines, tails: Vec::new() }) }
     }
 
     /// Adds one line. `message` may hold anything; a line end inside it becomes a space, so nobody can forge a line.
     /// Never waits.
     pub fn write(&self, source: &'static str, ps: &str, message: impl Into<Bytes>) {
-        self.write_all(source, ps, now_us(), std::iter::once(message.into()));
+        self.write_all(source, ps, now_us(), std::iter::once(message.into()), None);
     }
 
-    /// Adds lines that were read at the same time.
-    pub fn write_all(&self, source: &'static str, ps: &str, time_us: u64, messages: impl Iterator<Item = Bytes>) {
+    /// Bytes of a dyno's output that a former process of ours had stored; zero for one that is not known.
+    pub fn position(&self, dyno: DynoId) -> u64 {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).positions.get(&dyno).copied().unwrap_or(0)
+    }
+
+    /// The dyno is gone for good; its position is kept no longer.
+    pub fn forget(&self, dyno: DynoId) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).positions.remove(&dyno);
+        self.disk.forget(self.id, dyno);
+    }
+
+    /// Adds lines that were read at the same time. `position` is stored together with them: after a `kill -9` either both
+    /// are there or none.
+    pub fn write_all(
+        &self,
+        source: &'static str,
+        ps: &str,
+        time_us: u64,
+        messages: impl Iterator<Item = Bytes>,
+        position: Option<Position>,
+    ) {
         let (source, ps) = (Bytes::from_static(source.as_bytes()), Bytes::copy_from_slice(ps.as_bytes()));
         let mut records = Vec::new();
         let mut count = 0;
@@ -100,7 +133,7 @@ impl AppLog {
             }
         }
         if count > 0 {
-            self.disk.append(self.id, records, count);
+            self.disk.append(self.id, records, count, position);
         }
     }
 
@@ -157,6 +190,41 @@ mod tests {
         app.write("app", "web.1", "after");
         assert_eq!(app.tail(Filter::default(), 1, false).next().await.map(|l| l.seq), Some(4001));
         logs.flush();
+    }
+
+    #[tokio::test]
+    async fn lines_and_their_position_are_stored_together_or_not_at_all() {
+        let dir = tempfile::tempdir().expect("dir");
+        let (first, second) = (DynoId::from(Uuid::from_u128(7)), DynoId::from(Uuid::from_u128(8)));
+        let file = dir.path().join(format!("{}.log", Uuid::from_u128(1)));
+        let safe = Arc::new(watch::channel(0).0);
+        let position = |dyno, offset| Some(Position { dyno, offset, safe: safe.clone() });
+        let texts = |from: u32, to: u32| (from..to).map(|n| Bytes::from(n.to_string())).collect::<Vec<_>>().into_iter();
+        let (logs, app) = open(dir.path());
+        app.write_all("app", "web.1", 1, texts(0, 10), position(first, 20));
+        app.write_all("app", "web.1", 1, texts(10, 15), position(first, 35));
+        logs.flush();
+        assert_eq!(*safe.borrow(), 35);
+        drop((logs, app));
+        let whole = std::fs::read(&file).expect("log");
+        let one =
+            whole.iter().enumerate().filter(|(_, b)| **b == b'\n').nth(10).map(|(at, _)| at + 1).expect("10 lines and a mark");
+        for cut in one..=whole.len() {
+            std::fs::write(&file, &whole[..cut]).expect("cut");
+            let (_logs, app) = open(dir.path());
+            let expected = if cut == whole.len() { (15, 35) } else { (10, 20) };
+            assert_eq!((history(&app, Filter::default(), 100).await.len(), app.position(first)), expected, "cut at {cut}");
+        }
+        // Positions outlive the files that they were written to, until they are forgotten.
+        let (logs, app) = open(dir.path());
+        app.write_all("app", "web.1", 1, texts(0, 1), position(second, 5));
+        (0..4000).for_each(|n| app.write("app", "web.2", format!("line {n}")));
+        app.forget(second);
+        (0..4000).for_each(|n| app.write("app", "web.2", format!("line {n}")));
+        logs.flush();
+        drop((logs, app));
+        let (_logs, app) = open(dir.path());
+        assert_eq!((app.position(first), app.position(second)), (35, 0));
     }
 
     #[tokio::test]

@@ -1,9 +1,12 @@
 //! Lines on disk: two files per app, the current and the one before, appended by one thread for all apps.
+//!
+//! A file is a row of batches, each closed by a mark: `=`, or `= DYNO OFFSET` when its lines are the output of a dyno up
+//! to that offset. What follows the last mark was cut short and does not count, so lines and offset always agree.
 
-use crate::{LogLine, line::parse_record};
-use domain::{AppId, limits::LOG_LINES_KEPT};
+use crate::{LogLine, Position, line::parse_record};
+use domain::{AppId, DynoId, limits::LOG_LINES_KEPT};
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, VecDeque, hash_map::Entry},
     fs::{self, File, OpenOptions},
     io::{self, Write},
     path::{Path, PathBuf},
@@ -22,7 +25,8 @@ const ROTATE_LINES: u64 = LOG_LINES_KEPT as u64;
 const OPEN_FILES_MAX: usize = 256;
 
 enum Command {
-    Append(AppId, Vec<u8>, u64),
+    Append(AppId, Vec<u8>, u64, Option<Position>),
+    Forget(AppId, DynoId),
     Remove(AppId),
     Flush(SyncSender<()>),
 }
@@ -50,10 +54,17 @@ impl Disk {
     }
 
     /// Never waits: a full queue loses the batch.
-    pub(crate) fn append(&self, app: AppId, records: Vec<u8>, lines: u64) {
-        if let Err(TrySendError::Full(_)) = self.commands.try_send(Command::Append(app, records, lines)) {
+    pub(crate) fn append(&self, app: AppId, records: Vec<u8>, lines: u64, position: Option<Position>) {
+        if let Err(TrySendError::Full(command)) = self.commands.try_send(Command::Append(app, records, lines, position)) {
             self.lost.fetch_add(lines, Ordering::Relaxed);
+            if let Command::Append(_, _, _, position) = command {
+                settle(position); // lost and counted: nobody is to keep it
+            }
         }
+    }
+
+    pub(crate) fn forget(&self, app: AppId, dyno: DynoId) {
+        let _ = self.commands.send(Command::Forget(app, dyno)); // as below
     }
 
     pub(crate) fn remove(&self, app: AppId) {
@@ -77,6 +88,21 @@ struct Writer {
 struct Open {
     file: File,
     lines: u64,
+    /// Repeated at the start of the next file.
+    positions: HashMap<DynoId, u64>,
+}
+
+fn settle(position: Option<Position>) {
+    if let Some(position) = position {
+        position.safe.send_replace(position.offset);
+    }
+}
+
+fn push_mark(out: &mut Vec<u8>, position: Option<(DynoId, u64)>) {
+    match position {
+        Some((dyno, offset)) => out.extend_from_slice(format!("= {dyno} {offset}\n").as_bytes()),
+        None => out.extend_from_slice(b"=\n"),
+    }
 }
 
 impl Writer {
@@ -84,7 +110,12 @@ impl Writer {
         let mut failing = false;
         while let Ok(command) = queue.recv() {
             let result = match command {
-                Command::Append(app, records, lines) => self.append(app, &records, lines),
+                Command::Append(app, records, lines, position) => {
+                    let result = self.append(app, records, lines, position.as_ref());
+                    settle(position); // also when the disk did not take it: told as lost, see below
+                    result
+                }
+                Command::Forget(app, dyno) => self.forget(app, dyno),
                 Command::Remove(app) => self.remove(app),
                 Command::Flush(done) => {
                     let _ = done.send(()); // all before it is written
@@ -106,26 +137,52 @@ impl Writer {
         }
     }
 
-    fn append(&mut self, app: AppId, records: &[u8], lines: u64) -> io::Result<()> {
+    fn open(&mut self, app: AppId) -> io::Result<&mut Open> {
         if self.open.len() >= OPEN_FILES_MAX && !self.open.contains_key(&app) {
             self.open.clear();
         }
-        let current = current(&self.dir, app);
-        let open = match self.open.entry(app) {
-            std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
-            std::collections::hash_map::Entry::Vacant(entry) => {
-                let file = OpenOptions::new().create(true).append(true).open(&current)?;
-                let lines = cut_torn_tail(&current, &file)?;
-                entry.insert(Open { file, lines })
-            }
-        };
-        open.file.write_all(records)?;
+        match self.open.entry(app) {
+            Entry::Occupied(entry) => Ok(entry.into_mut()),
+            Entry::Vacant(entry) => Ok(entry.insert(take_over(&self.dir, app)?)),
+        }
+    }
+
+    /// Offset 0 says that a dyno is gone.
+    fn forget(&mut self, app: AppId, dyno: DynoId) -> io::Result<()> {
+        if !current(&self.dir, app).exists() {
+            return Ok(()); // the app is gone, too
+        }
+        let open = self.open(app)?;
+        if open.positions.remove(&dyno).is_none() {
+            return Ok(());
+        }
+        let mut mark = Vec::new();
+        push_mark(&mut mark, Some((dyno, 0)));
+        open.file.write_all(&mark)
+    }
+
+    fn append(&mut self, app: AppId, mut records: Vec<u8>, lines: u64, position: Option<&Position>) -> io::Result<()> {
+        let open = self.open(app)?;
+        push_mark(&mut records, position.map(|p| (p.dyno, p.offset)));
+        open.file.write_all(&records)?;
         open.lines += lines;
+        open.positions.extend(position.map(|p| (p.dyno, p.offset)));
         if open.lines >= ROTATE_LINES {
-            self.open.remove(&app);
-            fs::rename(&current, former(&self.dir, app))?;
+            self.rotate(app)?;
         }
         Ok(())
+    }
+
+    fn rotate(&mut self, app: AppId) -> io::Result<()> {
+        let current = current(&self.dir, app);
+        let Some(full) = self.open.remove(&app) else { return Ok(()) };
+        let mut marks = Vec::new();
+        full.positions.iter().for_each(|(dyno, offset)| push_mark(&mut marks, Some((*dyno, *offset))));
+        // The next file is whole before it takes its place.
+        let next = current.with_extension("next");
+        fs::write(&next, marks)?;
+        fs::rename(&current, former(&self.dir, app))?;
+        fs::rename(next, current)
     }
 
     fn remove(&mut self, app: AppId) -> io::Result<()> {
@@ -148,28 +205,73 @@ fn former(dir: &Path, app: AppId) -> PathBuf {
     dir.join(format!("{app}.log.1"))
 }
 
-/// A stop in the middle of a write leaves half a line; the next one must not be glued to it. Returns the line count.
-fn cut_torn_tail(path: &Path, file: &File) -> io::Result<u64> {
-    let bytes = fs::read(path)?;
-    let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
-    if whole < bytes.len() {
-        file.set_len(whole as u64)?;
+/// The part of a file that counts. One of a time without marks counts up to its last line end.
+fn whole(bytes: &[u8]) -> &[u8] {
+    let lines_end = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+    let bytes = &bytes[..lines_end];
+    let mut end = lines_end;
+    while end > 0 {
+        let start = bytes[..end - 1].iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+        if bytes[start] == b'=' {
+            return &bytes[..end];
+        }
+        end = start;
     }
-    Ok(bytes[..whole].iter().filter(|b| **b == b'\n').count() as u64)
+    bytes
 }
 
-/// The last `count` whole lines of an app.
-pub(crate) fn load(dir: &Path, app: AppId, count: usize) -> VecDeque<LogLine> {
-    let mut lines = VecDeque::new();
+/// Goes on with a file of a former process. A stop in the middle of a write leaves half a batch; it is cut off.
+fn take_over(dir: &Path, app: AppId) -> io::Result<Open> {
+    let path = current(dir, app);
+    let file = OpenOptions::new().create(true).append(true).open(&path)?;
+    let bytes = fs::read(&path)?;
+    let whole = whole(&bytes);
+    if whole.len() < bytes.len() {
+        file.set_len(whole.len() as u64)?;
+    }
+    let mut positions = HashMap::new();
+    if whole.is_empty() {
+        // Stopped between the two steps of a rotation, perhaps; a file that is not there has no positions.
+        let before = fs::read(former(dir, app)).unwrap_or_default();
+        self::whole(&before).split(|b| *b == b'\n').for_each(|record| take_mark(record, &mut positions));
+    }
+    let mut lines = 0;
+    for record in whole.split(|b| *b == b'\n').filter(|r| !r.is_empty()) {
+        lines += u64::from(record[0] != b'=');
+        take_mark(record, &mut positions);
+    }
+    Ok(Open { file, lines, positions })
+}
+
+/// Applies a record to the positions if it is a mark.
+fn take_mark(record: &[u8], positions: &mut HashMap<DynoId, u64>) {
+    match parse_mark(record) {
+        Some((dyno, 0)) => drop(positions.remove(&dyno)),
+        Some((dyno, offset)) => drop(positions.insert(dyno, offset)),
+        None => {}
+    }
+}
+
+fn parse_mark(record: &[u8]) -> Option<(DynoId, u64)> {
+    let (dyno, offset) = std::str::from_utf8(record).ok()?.strip_prefix("= ")?.split_once(' ')?;
+    Some((dyno.parse().ok()?, offset.parse().ok()?))
+}
+
+/// The last `count` lines of an app, and the positions of dynos.
+pub(crate) fn load(dir: &Path, app: AppId, count: usize) -> (VecDeque<LogLine>, HashMap<DynoId, u64>) {
+    let (mut lines, mut positions) = (VecDeque::new(), HashMap::new());
     for path in [former(dir, app), current(dir, app)] {
         let Ok(bytes) = fs::read(&path) else { continue };
-        let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
-        for record in bytes[..whole].split(|b| *b == b'\n').filter(|r| !r.is_empty()) {
+        for record in whole(&bytes).split(|b| *b == b'\n').filter(|r| !r.is_empty()) {
+            if record.first() == Some(&b'=') {
+                take_mark(record, &mut positions);
+                continue;
+            }
             if lines.len() == count {
                 lines.pop_front();
             }
             lines.extend(parse_record(record));
         }
     }
-    lines
+    (lines, positions)
 }

@@ -10,7 +10,7 @@ mod output;
 mod reader;
 mod tail;
 
-pub use app_log::{AppLog, Logs};
+pub use app_log::{AppLog, Logs, Position};
 pub use line::{LogLine, parse_record};
 pub use output::{Output, Outputs};
 pub use reader::{LineReader, Piece};

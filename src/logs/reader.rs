@@ -36,6 +36,11 @@ impl LineReader {
         }
     }
 
+    /// Bytes of the unfinished line.
+    pub fn pending(&self) -> usize {
+        self.partial.len()
+    }
+
     /// The stream ended: the unfinished line is a line.
     pub fn finish(&mut self, each: impl FnMut(Piece)) {
         if !self.partial.is_empty() {

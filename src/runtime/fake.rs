@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use domain::DynoId;
 use std::{
     collections::HashMap,
+    net::{IpAddr, Ipv4Addr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use tokio::sync::watch;
@@ -32,7 +33,7 @@ impl FakeRuntime {
     /// The cage writes output.
     pub fn print(&self, id: DynoId, bytes: &[u8]) {
         if let Some(cage) = self.cages().get(&id) {
-            cage.sink.output(0, bytes);
+            cage.sink.output(bytes.len() as u64, 0, bytes);
         }
     }
 
@@ -55,7 +56,7 @@ impl FakeRuntime {
 
 #[async_trait]
 impl Runtime for FakeRuntime {
-    async fn start(&self, spec: Spec, sink: Arc<dyn Sink>) -> Result<(), RuntimeError> {
+    async fn start(&self, spec: Spec, sink: Arc<dyn Sink>) -> Result<IpAddr, RuntimeError> {
         {
             let mut failures = self.fail_starts.lock().unwrap_or_else(PoisonError::into_inner);
             if *failures > 0 {
@@ -65,11 +66,12 @@ impl Runtime for FakeRuntime {
         }
         let cage = Cage { spec: spec.clone(), sink, exit: watch::channel(None).0, terms: 0 };
         self.cages().insert(spec.id, cage);
-        Ok(())
+        Ok(Ipv4Addr::LOCALHOST.into())
     }
 
-    async fn recover(&self, id: DynoId, sink: Arc<dyn Sink>) -> Result<bool, RuntimeError> {
-        Ok(self.cages().get_mut(&id).map(|cage| cage.sink = sink).is_some())
+    async fn recover(&self, id: DynoId, sink: Arc<dyn Sink>) -> Result<Option<IpAddr>, RuntimeError> {
+        let found = self.cages().get_mut(&id).map(|cage| cage.sink = sink);
+        Ok(found.map(|()| Ipv4Addr::LOCALHOST.into()))
     }
 
     async fn signal(&self, id: DynoId, signal: i32) -> Result<(), RuntimeError> {

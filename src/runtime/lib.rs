@@ -10,7 +10,8 @@ pub mod native;
 use async_trait::async_trait;
 use domain::DynoId;
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, sync::Arc};
+use tokio::sync::watch;
 
 /// What to run, and in which cage.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -43,8 +44,11 @@ pub struct Spec {
 pub enum Network {
     /// The host's own: a web dyno's port is the host's.
     Host,
-    /// A name space of its own with a way out, none in, and none to the host's loopback, where other apps listen. Falls
-    /// back to [`Network::Host`] when the host lacks what it takes; [`Capabilities::missing`] says so.
+    /// For dynos: an address of its own that only the host reaches, and a way out, but none to other cages or to the
+    /// host. Falls back to [`Network::Host`] when that is set or the host lacks what it takes; see
+    /// [`Capabilities::missing`].
+    Own,
+    /// For builds: a way out, as in [`Network::Own`], and none in. Falls back in the same way.
     Outbound,
     /// Nothing.
     None,
@@ -89,8 +93,14 @@ pub struct Exit {
 
 /// Where a cage's output and news go. Called from the driver's tasks; must not block for long.
 pub trait Sink: Send + Sync {
-    /// Bytes of stdout and stderr, in order, with the time they were read (µs since 1970).
-    fn output(&self, time_us: u64, bytes: &[u8]);
+    /// Bytes of stdout and stderr, in order, with the time they were read (µs since 1970). `end` counts all bytes since
+    /// the start of the cage, these included; after a restart of the daemon some may come again.
+    fn output(&self, end: u64, time_us: u64, bytes: &[u8]);
+    /// Follows the number of bytes that the sink has stored, so that they need not be kept anywhere else. `None`: all that
+    /// was passed to [`Sink::output`].
+    fn safe(&self) -> Option<watch::Receiver<u64>> {
+        None
+    }
     /// Lines that were lost because nobody read them (L12).
     fn dropped(&self, lines: u64);
     /// The grace after SIGTERM is over and something is still alive (R12); SIGKILL follows.
@@ -129,11 +139,11 @@ pub enum RuntimeError {
 /// A driver. The dyno's row is written before `start` is called.
 #[async_trait]
 pub trait Runtime: Send + Sync {
-    /// Starts a cage; returns when the main process was started.
-    async fn start(&self, spec: Spec, sink: Arc<dyn Sink>) -> Result<(), RuntimeError>;
+    /// Starts a cage; returns when the main process was started, with the address at which the host reaches it.
+    async fn start(&self, spec: Spec, sink: Arc<dyn Sink>) -> Result<IpAddr, RuntimeError>;
 
-    /// Takes a cage back after a restart of the daemon; false when there is none.
-    async fn recover(&self, id: DynoId, sink: Arc<dyn Sink>) -> Result<bool, RuntimeError>;
+    /// Takes a cage back after a restart of the daemon; `None` when there is none, else its address.
+    async fn recover(&self, id: DynoId, sink: Arc<dyn Sink>) -> Result<Option<IpAddr>, RuntimeError>;
 
     /// Sends a signal to every process of the cage.
     async fn signal(&self, id: DynoId, signal: i32) -> Result<(), RuntimeError>;

@@ -1,6 +1,7 @@
 //! Configuration: flags over environment over file over defaults. Every problem is found before the first is told.
 
 use clap::Parser;
+use runtime::native::network::{DEFAULT_SUBNET, DynoNetwork};
 use serde::Deserialize;
 use std::{
     net::SocketAddr,
@@ -26,6 +27,12 @@ pub struct Flags {
     /// Driver of dynos: native [default: native]
     #[arg(long, env = "TIDEMILL_RUNTIME")]
     runtime: Option<String>,
+    /// Network of dynos and builds: own (apart from each other and the host) or host [default: own]
+    #[arg(long, env = "TIDEMILL_DYNO_NETWORK")]
+    dyno_network: Option<String>,
+    /// First two numbers of the addresses of dynos, a /16 that nothing else on this network uses [default: 10.209]
+    #[arg(long, env = "TIDEMILL_DYNO_SUBNET")]
+    dyno_subnet: Option<String>,
     /// Write an API token for automation to this file (mode 0600)
     #[arg(long, env = "TIDEMILL_ADMIN_TOKEN_FILE")]
     admin_token_file: Option<String>,
@@ -66,6 +73,8 @@ struct FileValues {
     http: Option<toml::Value>,
     domain: Option<toml::Value>,
     runtime: Option<toml::Value>,
+    dyno_network: Option<toml::Value>,
+    dyno_subnet: Option<toml::Value>,
     admin_token_file: Option<toml::Value>,
     boot_timeout_s: Option<toml::Value>,
     build_timeout_s: Option<toml::Value>,
@@ -85,6 +94,7 @@ pub struct Config {
     pub data_dir: PathBuf,
     pub http: SocketAddr,
     pub domain: String,
+    pub dyno_network: DynoNetwork,
     pub admin_token_file: Option<PathBuf>,
     pub boot_timeout_s: u64,
     pub build_timeout_s: u64,
@@ -170,7 +180,24 @@ pub fn read(flags: Flags) -> Result<Config, Vec<String>> {
         "docker" => Err("the docker driver is not there yet; use native".into()),
         _ => Err("must be native".into()),
     };
+    let subnet = |text: &str| {
+        let (first, second) = text.split_once('.').ok_or("must be two numbers, such as 10.209")?;
+        let number = |part: &str| part.parse::<u8>().map_err(|_| "must be two numbers, such as 10.209".to_string());
+        Ok([number(first)?, number(second)?])
+    };
+    let subnet = reader.parsed("dyno_subnet", flags.dyno_subnet.or(text(file.dyno_subnet)), DEFAULT_SUBNET, subnet);
+    let dyno_network = |text: &str| match text {
+        "own" => Ok(DynoNetwork::Own { subnet }),
+        "host" => Ok(DynoNetwork::Host),
+        _ => Err("must be own or host".into()),
+    };
     let config = Config {
+        dyno_network: reader.parsed(
+            "dyno_network",
+            flags.dyno_network.or(text(file.dyno_network)),
+            DynoNetwork::Own { subnet },
+            dyno_network,
+        ),
         data_dir: reader.parsed("data_dir", flags.data_dir.or(text(file.data_dir)), "/var/lib/tidemill".into(), path),
         http: reader.parsed("http", flags.http.or(text(file.http)), SocketAddr::from(([0, 0, 0, 0], 80)), |text| {
             text.parse().map_err(|_| "must be an address with a port, such as 127.0.0.1:8080".into())

@@ -3,6 +3,7 @@
 use crate::{config::Config, install, serve, wiring};
 use anyhow::{Context, Result, bail};
 use clap::Parser;
+use runtime::native::network::{DEFAULT_SUBNET, DynoNetwork};
 use std::{
     fs,
     net::SocketAddr,
@@ -93,6 +94,7 @@ fn configuration(data_dir: &Path) -> Config {
         data_dir: data_dir.to_path_buf(),
         http: SocketAddr::from(([127, 0, 0, 1], 0)),
         domain: "localhost".into(),
+        dyno_network: DynoNetwork::Own { subnet: DEFAULT_SUBNET },
         admin_token_file: None,
         boot_timeout_s: 60,
         build_timeout_s: 900,

@@ -125,7 +125,9 @@ pub async fn start(config: Config) -> Result<Platform> {
     let opened = tokio::task::spawn_blocking(move || open_service(&opening, address.port())).await?;
     let (service, store, logs, outputs, sealer) = opened?;
     remove_leftovers(&data);
-    let runtime: Arc<dyn Runtime> = Arc::new(NativeRuntime::new(&data.join("run/dynos"), Path::new("/proc/self/exe"))?);
+    let public_port = (!address.ip().is_loopback()).then_some(address.port());
+    let driver = NativeRuntime::new(&data.join("run/dynos"), Path::new("/proc/self/exe"), config.dyno_network, public_port)?;
+    let runtime: Arc<dyn Runtime> = Arc::new(driver);
     for sentence in &runtime.capabilities().missing {
         tracing::warn!("tidemill.limits: {sentence}");
     }

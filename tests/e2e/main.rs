@@ -7,6 +7,7 @@ mod bad_input;
 mod command_line;
 mod git;
 mod house;
+mod isolation;
 mod load;
 mod restart;
 mod routing;

@@ -83,6 +83,16 @@ async fn connect(dir: &Path) -> std::io::Result<UnixStream> {
     Ok(stream)
 }
 
+/// Waits for the next offset that is safe; for ever when the sink tells none.
+async fn changed(stored: Option<&mut watch::Receiver<u64>>) -> u64 {
+    if let Some(stored) = stored
+        && stored.changed().await.is_ok()
+    {
+        return *stored.borrow_and_update();
+    }
+    std::future::pending().await
+}
+
 struct Serve {
     dir: PathBuf,
     sink: Arc<dyn Sink>,
@@ -114,9 +124,12 @@ impl Serve {
     ) -> String {
         let mut decoder = Decoder::default();
         let mut buffer = vec![0u8; 64 << 10];
+        let mut stored = self.sink.safe();
         loop {
             let mut answer = Vec::new();
+            let mut safe = None;
             tokio::select! {
+                offset = changed(stored.as_mut()) => safe = Some(offset),
                 read = reader.read(&mut buffer) => match read {
                     Ok(0) => return "it closed the connection".into(),
                     Ok(n) => decoder.feed(&buffer[..n]),
@@ -129,10 +142,12 @@ impl Serve {
                     None => return "the daemon let go".into(),
                 },
             }
-            let mut safe = None;
             loop {
                 match decoder.next_frame() {
-                    Ok(Some(frame)) => safe = self.frame(&frame).or(safe),
+                    Ok(Some(frame)) => {
+                        let end = self.frame(&frame);
+                        safe = end.filter(|_| stored.is_none()).or(safe);
+                    }
                     Ok(None) => break,
                     Err(e) => return e,
                 }
@@ -146,14 +161,15 @@ impl Serve {
         }
     }
 
-    /// Handles one frame; gives the offset up to which output is safe now.
+    /// Handles one frame; gives the offset up to which output has come.
     fn frame(&self, frame: &proto::Frame) -> Option<u64> {
         match frame.kind {
             proto::LOG => {
                 let (offset, rest) = (proto::number(&frame.payload)?, frame.payload.get(8..)?);
                 let (time_us, bytes) = (proto::number(rest)?, rest.get(8..)?);
-                self.sink.output(time_us, bytes);
-                return Some(offset + bytes.len() as u64);
+                let end = offset + bytes.len() as u64;
+                self.sink.output(end, time_us, bytes);
+                return Some(end);
             }
             proto::DROPPED => self.sink.dropped(proto::number(&frame.payload)?),
             proto::GRACE_OVER => self.sink.grace_over(),

@@ -1,16 +1,15 @@
 //! The native driver: name spaces, control groups and one holder process per dyno ([`hold`]).
 //!
-//! Network: dynos share the host's network name space. An own one needs a bridge, address translation and a firewall on
-//! the host, which the issue "Dyno supervisor" brings; until then apps can reach each other's ports on loopback, and
-//! the README says so. Builds have one of their own ([`network`]), as what they run comes from everywhere.
+//! Network: see [`network`].
 
 mod cgroup;
 mod connection;
 pub mod hold;
-mod network;
+pub mod network;
 mod proto;
 mod seccomp;
 
+use self::network::{DynoNetwork, outbound, own::OwnNetwork};
 use crate::{Capabilities, Exit, Network, Runtime, RuntimeError, Sink, Spec};
 use async_trait::async_trait;
 use connection::{Command, Live};
@@ -19,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use std::{
     collections::HashMap,
     fs,
+    net::{IpAddr, Ipv4Addr},
     path::{Path, PathBuf},
     process::Stdio,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -33,6 +33,10 @@ const ROOTLESS_USER: u32 = 1000;
 
 /// A holder that was told to go is gone within this time.
 const GO_LIMIT: Duration = Duration::from_secs(5);
+/// Tells a holder that its network is there.
+const GO: &str = "go";
+/// Name of the file with a cage's address in its run directory.
+const ADDRESS_FILE: &str = "address";
 
 /// What the daemon hands to `tidemill hold` on standard input.
 #[derive(Debug, Serialize, Deserialize)]
@@ -43,6 +47,8 @@ pub struct HoldRequest {
     rootless: bool,
     uid: u32,
     gid: u32,
+    /// Instead of the host's.
+    resolv_conf: Option<String>,
 }
 
 /// The driver.
@@ -51,26 +57,34 @@ pub struct NativeRuntime {
     program: PathBuf,
     rootless: bool,
     slice: Result<cgroup::Slice, String>,
+    own_network: Result<Arc<OwnNetwork>, String>,
     live: Mutex<HashMap<DynoId, Arc<Live>>>,
     /// Ways out of cages with a network of their own.
-    ways_out: Mutex<HashMap<DynoId, network::WayOut>>,
+    ways_out: Mutex<HashMap<DynoId, outbound::WayOut>>,
 }
 
 impl NativeRuntime {
     /// A driver that keeps one folder per dyno under `run_dir`. `program hold` must lead to [`hold::main`]; the daemon
-    /// gives `/proc/self/exe`, which works after an upgrade replaced the file, too.
+    /// gives `/proc/self/exe`, which works after an upgrade replaced the file, too. `public_port`: where this platform
+    /// listens for everybody; cages may reach it like everybody.
     ///
     /// # Errors
     /// When the folder can not be made.
-    pub fn new(run_dir: &Path, program: &Path) -> Result<Self, RuntimeError> {
+    pub fn new(run_dir: &Path, program: &Path, network: DynoNetwork, public_port: Option<u16>) -> Result<Self, RuntimeError> {
         fs::create_dir_all(run_dir).map_err(|e| RuntimeError::Io(format!("{}: {e}", run_dir.display())))?;
         let run_dir = run_dir.canonicalize().map_err(|e| RuntimeError::Io(format!("{}: {e}", run_dir.display())))?;
         let rootless = !nix::unistd::geteuid().is_root();
+        let own_network = match network {
+            DynoNetwork::Host => Err("so it is set".to_string()),
+            DynoNetwork::Own { .. } if rootless => Err("not root".to_string()),
+            DynoNetwork::Own { subnet } => OwnNetwork::set_up(subnet, public_port).map(Arc::new),
+        };
         Ok(Self {
             run_dir,
             program: program.to_path_buf(),
             rootless,
             slice: cgroup::Slice::find(),
+            own_network,
             live: Mutex::default(),
             ways_out: Mutex::default(),
         })
@@ -100,7 +114,7 @@ impl NativeRuntime {
     }
 
     /// Runs stage 1, gives the cage its network, and reads the verdict.
-    async fn launch(&self, request: &HoldRequest) -> Result<(), RuntimeError> {
+    async fn launch(&self, request: &HoldRequest) -> Result<IpAddr, RuntimeError> {
         let failed = |e: &dyn std::fmt::Display| RuntimeError::Start(format!("tidemill hold: {e}"));
         let mut process = tokio::process::Command::new(&self.program)
             .arg0("tidemill-hold")
@@ -120,30 +134,55 @@ impl NativeRuntime {
         let mut output = BufReader::new(output);
         let mut answer = String::new();
         output.read_line(&mut answer).await.map_err(|e| failed(&e))?;
-        if request.spec.network == Network::Outbound
-            && let Some(pid) = answer.strip_prefix("pid ").and_then(|pid| pid.trim().parse().ok())
-        {
-            let way_out = network::WayOut::open(pid).await.map_err(|e| failed(&e))?;
-            self.ways_out.lock().unwrap_or_else(PoisonError::into_inner).insert(request.spec.id, way_out);
+        let mut address = Ipv4Addr::LOCALHOST;
+        if let Some(pid) = answer.strip_prefix("pid ").and_then(|pid| pid.trim().parse().ok()) {
+            address = self.attach(request, pid).await.map_err(|e| failed(&e))?;
         }
-        drop(input); // go on
+        input.write_all(format!("{GO}\n").as_bytes()).await.map_err(|e| failed(&e))?;
         output.read_to_string(&mut answer).await.map_err(|e| failed(&e))?;
         process.wait().await.map_err(|e| failed(&e))?;
         if answer.lines().any(|l| l == "ready") {
-            return Ok(());
+            return Ok(address.into());
         }
         let reason = answer.lines().find_map(|l| l.strip_prefix("error: ")).unwrap_or("ended without a word").to_string();
         Err(failed(&reason))
+    }
+
+    /// What of [`Network`] a cage gets here.
+    fn network(&self, wanted: Network) -> Network {
+        match (wanted, &self.own_network) {
+            (Network::None, _) => Network::None,
+            (Network::Own | Network::Outbound, Ok(_)) => Network::Own,
+            (Network::Outbound, Err(_)) if outbound::is_available() => Network::Outbound,
+            _ => Network::Host, // told at the start, see `capabilities`
+        }
+    }
+
+    /// Gives the cage of holder `pid` its network and writes its address down, for a later daemon.
+    async fn attach(&self, request: &HoldRequest, pid: i32) -> Result<Ipv4Addr, String> {
+        let mut address = Ipv4Addr::LOCALHOST;
+        match (request.spec.network, &self.own_network) {
+            (Network::Own, Ok(own)) => {
+                let own = own.clone();
+                address = tokio::task::spawn_blocking(move || own.attach(pid)).await.map_err(|e| e.to_string())??;
+            }
+            (Network::Outbound, _) => {
+                let way_out = outbound::WayOut::open(pid).await.map_err(|e| e.to_string())?;
+                self.ways_out.lock().unwrap_or_else(PoisonError::into_inner).insert(request.spec.id, way_out);
+            }
+            _ => {}
+        }
+        let file = request.run_dir.join(ADDRESS_FILE);
+        fs::write(&file, address.to_string()).map_err(|e| format!("{}: {e}", file.display()))?;
+        Ok(address)
     }
 }
 
 #[async_trait]
 impl Runtime for NativeRuntime {
-    async fn start(&self, mut spec: Spec, sink: Arc<dyn Sink>) -> Result<(), RuntimeError> {
+    async fn start(&self, mut spec: Spec, sink: Arc<dyn Sink>) -> Result<IpAddr, RuntimeError> {
         let id = spec.id;
-        if spec.network == Network::Outbound && !network::is_available() {
-            spec.network = Network::Host; // told at the start, see `capabilities`
-        }
+        spec.network = self.network(spec.network);
         let run_dir = self.dir(id);
         fs::create_dir_all(run_dir.join("root")).map_err(|e| RuntimeError::Io(format!("{}: {e}", run_dir.display())))?;
         let procs_files = match &self.slice {
@@ -151,20 +190,30 @@ impl Runtime for NativeRuntime {
             Err(_) => Vec::new(),
         };
         let (uid, gid) = self.host_user(spec.user_slot).unwrap_or((ROOTLESS_USER, ROOTLESS_USER));
-        let request = HoldRequest { spec, run_dir, procs_files, rootless: self.rootless, uid, gid };
-        let started = self.launch(&request).await;
-        if let Err(e) = started {
-            self.remove(id).await?;
-            return Err(e);
-        }
-        self.connect(id, sink).await
+        let resolv_conf = match (spec.network, &self.own_network) {
+            (Network::Own, Ok(own)) => Some(own.resolv_conf.clone()),
+            (Network::Outbound, _) => Some(format!("nameserver {}\n", outbound::NAME_SERVER)),
+            _ => None,
+        };
+        let request = HoldRequest { spec, run_dir, procs_files, rootless: self.rootless, uid, gid, resolv_conf };
+        let address = match self.launch(&request).await {
+            Ok(address) => address,
+            Err(e) => {
+                self.remove(id).await?;
+                return Err(e);
+            }
+        };
+        self.connect(id, sink).await?;
+        Ok(address)
     }
 
-    async fn recover(&self, id: DynoId, sink: Arc<dyn Sink>) -> Result<bool, RuntimeError> {
-        if !self.dir(id).exists() {
-            return Ok(false);
+    async fn recover(&self, id: DynoId, sink: Arc<dyn Sink>) -> Result<Option<IpAddr>, RuntimeError> {
+        if !self.dir(id).exists() || self.connect(id, sink).await.is_err() {
+            return Ok(None);
         }
-        Ok(self.connect(id, sink).await.is_ok())
+        // A cage of a version that had no file shares the host's network.
+        let written = fs::read_to_string(self.dir(id).join(ADDRESS_FILE)).unwrap_or_default();
+        Ok(Some(written.parse().unwrap_or(IpAddr::from(Ipv4Addr::LOCALHOST))))
     }
 
     async fn signal(&self, id: DynoId, signal: i32) -> Result<(), RuntimeError> {
@@ -230,11 +279,13 @@ impl Runtime for NativeRuntime {
         if let Err(reason) = &self.slice {
             missing.push(format!("no memory, process and CPU limits: {reason}"));
         }
-        if !network::is_available() {
-            let reason = format!("{} is not installed or /dev/net/tun may not be used", network::PROGRAM);
-            missing.push(format!("builds share the host's network: {reason}"));
+        if let Err(reason) = &self.own_network {
+            missing.push(format!("dynos share the host's network, so apps and builds can reach each other's ports: {reason}"));
+            if !outbound::is_available() {
+                let reason = format!("{} is not installed or /dev/net/tun may not be used", outbound::PROGRAM);
+                missing.push(format!("builds share the host's network, too: {reason}"));
+            }
         }
-        missing.push("dynos share the host's network: apps can reach each other's ports on loopback".into());
         Capabilities { driver: "native", limits: self.slice.is_ok(), own_users: !self.rootless, survives_daemon: true, missing }
     }
 }

@@ -3,10 +3,17 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use domain::DynoId;
-use runtime::{Exit, Limits, Mount, Network, Runtime, Sink, Spec, native::NativeRuntime};
+use runtime::{
+    Exit, Limits, Mount, Network, Runtime, Sink, Spec,
+    native::{
+        NativeRuntime,
+        network::{DEFAULT_SUBNET, DynoNetwork},
+    },
+};
 use std::{
     collections::BTreeMap,
     fs,
+    net::{IpAddr, TcpListener, TcpStream, UdpSocket},
     os::unix::fs::PermissionsExt,
     path::Path,
     sync::{Arc, Condvar, Mutex},
@@ -23,7 +30,7 @@ struct Recorder {
 }
 
 impl Sink for Recorder {
-    fn output(&self, _time_us: u64, bytes: &[u8]) {
+    fn output(&self, _end: u64, _time_us: u64, bytes: &[u8]) {
         self.text.lock().unwrap().push_str(&String::from_utf8_lossy(bytes));
         self.changed.notify_all();
     }
@@ -48,6 +55,10 @@ impl Recorder {
     }
 }
 
+fn driver(dir: &Path, program: &Path) -> Result<NativeRuntime, runtime::RuntimeError> {
+    NativeRuntime::new(&dir.join("run"), program, DynoNetwork::Own { subnet: DEFAULT_SUBNET }, None)
+}
+
 struct World {
     dir: tempfile::TempDir,
     driver: NativeRuntime,
@@ -63,7 +74,7 @@ fn world() -> Option<World> {
     }
     let dir = tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o755)).tempdir().unwrap();
     let program = Path::new(env!("CARGO_BIN_EXE_runtime-test-holder")).to_path_buf();
-    let driver = NativeRuntime::new(&dir.path().join("run"), &program).unwrap();
+    let driver = driver(dir.path(), &program).unwrap();
     Some(World { dir, driver, program })
 }
 
@@ -87,16 +98,21 @@ impl World {
             mounts: vec![mount(app, "/app"), mount(tmp, "/tmp")],
             user_slot: slot,
             limits: Limits { memory_bytes: 64 << 20, memory_hard: true, tasks_max: 64, cpu_share: 1 },
-            network: Network::Host,
+            network: Network::Own,
             lossless: false,
         }
     }
 
     async fn start(&self, script: &str) -> (DynoId, Arc<Recorder>) {
+        let (id, sink, _) = self.start_at(script).await;
+        (id, sink)
+    }
+
+    async fn start_at(&self, script: &str) -> (DynoId, Arc<Recorder>, IpAddr) {
         let spec = self.spec(script);
         let (id, sink) = (spec.id, Arc::new(Recorder::default()));
-        self.driver.start(spec, sink.clone()).await.unwrap();
-        (id, sink)
+        let address = self.driver.start(spec, sink.clone()).await.unwrap();
+        (id, sink, address)
     }
 
     async fn run(&self, script: &str) -> (Exit, String) {
@@ -234,19 +250,66 @@ async fn pipe_19_25_a_flood_arrives_whole_and_in_order() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pipe_17_a_new_daemon_takes_the_dyno_back() {
     let world = world!();
-    let (id, sink) = world.start("echo one; while [ ! -e /tmp/go ]; do sleep 0.05; done; echo two; exit 4").await;
+    let (id, sink, address) = world.start_at("echo one; while [ ! -e /tmp/go ]; do sleep 0.05; done; echo two; exit 4").await;
     sink.wait_for("one");
-    let again = NativeRuntime::new(&world.dir.path().join("run"), &world.program).unwrap();
+    let again = driver(world.dir.path(), &world.program).unwrap();
     let second = Arc::new(Recorder::default());
     assert_eq!(again.list().await.unwrap(), vec![id]);
-    assert!(again.recover(id, second.clone()).await.unwrap());
+    assert_eq!(again.recover(id, second.clone()).await.unwrap(), Some(address), "the same address");
     fs::write(world.dir.path().join(format!("tmp-{id}/go")), "").unwrap();
     let exit = again.wait(id).await.unwrap();
     assert_eq!(exit.status, 4);
     // What the first daemon had not acknowledged yet comes again; nothing is lost.
     assert!(["two\n", "one\ntwo\n"].contains(&second.text().as_str()), "{}", second.text());
     again.remove(id).await.unwrap();
-    assert!(!again.recover(id, second).await.unwrap());
+    assert_eq!(again.recover(id, second).await.unwrap(), None);
+}
+
+/// Connects to each `ADDRESS PORT` and prints the port with `yes` or `no`.
+const REACH: &str = r#"python3 - "$@" <<'PY'
+import socket, sys
+for place in sys.argv[1:]:
+    host, port = place.rsplit(":", 1)
+    try:
+        socket.create_connection((host, int(port)), 3).close()
+        print(place, "yes")
+    except OSError as e:
+        print(place, "no")
+PY"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn escape_cages_reach_the_outside_but_neither_each_other_nor_the_host() {
+    let world = world!();
+    assert!(!world.driver.capabilities().missing.iter().any(|m| m.contains("network")), "the host can do it");
+    let (server, sink, address) = world
+        .start_at("python3 -u -c 'import socket\ns = socket.create_server((\"\", 8000)); print(\"here\")\nwhile 1: s.accept()'")
+        .await;
+    sink.wait_for("here");
+    assert!(TcpStream::connect((address, 8000)).is_ok(), "the host, and so the router, reaches it");
+    // Something of the host, on all of its addresses: the loopback, the gateway of the cages, and the one that leads out.
+    let daemon = TcpListener::bind("0.0.0.0:0").unwrap();
+    let port = daemon.local_addr().unwrap().port();
+    let probe = UdpSocket::bind("0.0.0.0:0").unwrap();
+    probe.connect("203.0.113.1:9").unwrap();
+    let outward = probe.local_addr().unwrap().ip();
+    let resolver = fs::read_to_string("/etc/resolv.conf").unwrap();
+    let name_server = resolver.lines().find_map(|l| l.strip_prefix("nameserver ")).unwrap().trim();
+    let refused: Vec<String> =
+        vec![format!("{address}:8000"), format!("127.0.0.1:{port}"), format!("10.209.0.1:{port}"), format!("{outward}:{port}")];
+    let places = format!("{} {name_server}:53", refused.join(" "));
+    for network in [Network::Own, Network::Outbound] {
+        let mut spec = world.spec(&format!("set -- {places}; {REACH}"));
+        spec.network = network;
+        let (id, sink) = (spec.id, Arc::new(Recorder::default()));
+        world.driver.start(spec, sink.clone()).await.unwrap();
+        world.driver.wait(id).await.unwrap();
+        world.driver.remove(id).await.unwrap();
+        let expected: String = refused.iter().map(|place| format!("{place} no\n")).collect();
+        assert_eq!(sink.text(), format!("{expected}{name_server}:53 yes\n"), "{network:?}");
+    }
+    world.driver.stop(server, 0).await.unwrap();
+    world.driver.wait(server).await.unwrap();
+    world.driver.remove(server).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

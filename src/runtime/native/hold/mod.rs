@@ -29,7 +29,7 @@ use std::{
 };
 
 /// Entry of the hidden subcommand: the request comes as one line on standard input, `pid N` goes to standard output; the
-/// end of the input means that the network is there; then comes `ready`, or `error: why`.
+/// line `go` means that the network is there; then comes `ready`, or `error: why`.
 pub fn main() -> ExitCode {
     let mut request = String::new();
     let read = std::io::stdin().read_line(&mut request).map_err(|e| e.to_string());
@@ -116,7 +116,11 @@ fn holder(request: &HoldRequest, opened: Opened, mut news: File) -> ! {
 }
 
 fn start(request: &HoldRequest, opened: &Opened) -> Result<(nix::unistd::Pid, OwnedFd), String> {
-    std::io::stdin().read_to_end(&mut Vec::new()).map_err(|e| format!("wait for the network: {e}"))?;
+    let mut word = String::new();
+    std::io::stdin().read_line(&mut word).map_err(|e| format!("wait for the network: {e}"))?;
+    if word.trim() != super::GO {
+        return Err("the daemon ended while the network was made".into());
+    }
     setsid().map_err(|e| format!("setsid: {e}"))?;
     // Readable by nobody: in the rootless case the app has the same user as its holder.
     // SAFETY: prctl with PR_SET_DUMPABLE takes numbers only.

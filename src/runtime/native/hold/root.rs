@@ -1,7 +1,7 @@
 //! The root file system of a dyno on the host stack: the host's `/usr` read-only, a made-up `/etc`, nothing else of the
 //! host (`runtime.md` section 4).
 
-use crate::{Network, native::HoldRequest};
+use crate::native::HoldRequest;
 use nix::{
     mount::{MntFlags, MsFlags, mount, umount2},
     sys::stat::{Mode, umask},
@@ -9,6 +9,7 @@ use nix::{
 };
 use std::{
     ffi::CString,
+    fmt::Write as _,
     fs::{self, File},
     os::unix::{ffi::OsStrExt, fs::PermissionsExt, fs::symlink},
     path::{Path, PathBuf},
@@ -157,9 +158,12 @@ fn etc(root: &Path, request: &HoldRequest) -> Result<(), String> {
     let write = |name: &str, text: String| fs::write(etc.join(name), text).map_err(|e| format!("/etc/{name}: {e}"));
     write("passwd", format!("root:x:0:0:root:/:/usr/sbin/nologin\ndyno:x:{uid}:{gid}:dyno:/app:/bin/bash\n"))?;
     write("group", format!("root:x:0:\ndyno:x:{gid}:\n"))?;
-    if request.spec.network == Network::Outbound {
-        write("resolv.conf", format!("nameserver {}\n", crate::native::network::NAME_SERVER))?;
+    if let Some(text) = &request.resolv_conf {
+        write("resolv.conf", text.clone())?;
     }
+    let mut hosts = fs::read_to_string(etc.join("hosts")).unwrap_or_default();
+    let _ = write!(hosts, "\n127.0.0.1\t{}\n", request.spec.hostname); // writing to a String can not fail
+    write("hosts", hosts)?;
     write("hostname", format!("{}\n", request.spec.hostname))
 }
 

@@ -36,6 +36,7 @@ const RING_BYTES_MAX: usize = 1 << 20;
 /// Bytes on their way to the daemon.
 const OUTGOING_BYTES_MAX: usize = 128 << 10;
 const READ_BYTES: usize = 64 << 10;
+const UNCERTAIN_MAX: usize = 4096;
 /// Children that outlive a main process which ended by itself get this long (`runtime.md` section 12, end).
 const LEFT_OVER_GRACE: Duration = Duration::from_secs(5);
 /// An exit record waits this long for the daemon.
@@ -57,6 +58,8 @@ struct Ring {
     /// Index of the first chunk that was not sent on this connection.
     unsent: usize,
     dropped_lines: u64,
+    /// Ends and line counts of chunks that gave way after they were sent, but before the daemon said that they are safe.
+    uncertain: VecDeque<(u64, u64)>,
 }
 
 impl Ring {
@@ -64,9 +67,14 @@ impl Ring {
         while !lossless && self.bytes + bytes.len() > RING_BYTES_MAX {
             let Some(oldest) = self.chunks.pop_front() else { break };
             self.bytes -= oldest.bytes.len();
+            let lines = oldest.bytes.iter().filter(|b| **b == b'\n').count() as u64;
             if self.unsent == 0 {
-                // The daemon never saw it. A chunk that was sent but not acknowledged is with the daemon already.
-                self.dropped_lines += oldest.bytes.iter().filter(|b| **b == b'\n').count() as u64;
+                self.dropped_lines += lines; // the daemon never saw it
+            } else {
+                self.uncertain.push_back((oldest.offset + oldest.bytes.len() as u64, lines));
+                if self.uncertain.len() > UNCERTAIN_MAX {
+                    self.uncertain.pop_front(); // a daemon that far behind has the older ones
+                }
             }
             self.unsent = self.unsent.saturating_sub(1);
         }
@@ -75,7 +83,16 @@ impl Ring {
         self.end += bytes.len() as u64;
     }
 
+    /// A new daemon begins where the stored part ends; what its predecessor had not stored by then is lost if it gave way.
+    fn rewind(&mut self) {
+        self.unsent = 0;
+        self.dropped_lines += self.uncertain.drain(..).map(|(_, lines)| lines).sum::<u64>();
+    }
+
     fn acknowledge(&mut self, offset: u64) {
+        while self.uncertain.front().is_some_and(|(end, _)| *end <= offset) {
+            self.uncertain.pop_front();
+        }
         while self.chunks.front().is_some_and(|c| c.offset + c.bytes.len() as u64 <= offset) {
             self.bytes -= self.chunks.pop_front().map_or(0, |c| c.bytes.len());
             self.unsent = self.unsent.saturating_sub(1);
@@ -305,7 +322,7 @@ impl Holder<'_> {
                     greeted: false,
                     exit_sent: false,
                 });
-                self.ring.unsent = 0;
+                self.ring.rewind();
             }
         }
     }
@@ -339,7 +356,7 @@ impl Holder<'_> {
         }
         if gone {
             self.client = None;
-            self.ring.unsent = 0;
+            self.ring.rewind();
         }
     }
 

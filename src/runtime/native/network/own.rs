@@ -1,0 +1,135 @@
+//! A network name space for a cage: a pair of virtual interfaces with one address at each end. There is no bridge, so
+//! cages share no link, and the kernel's routing table has one route for each.
+//!
+//! ```text
+//! cage: eth0 10.209.a.b  <->  tm-ab (10.209.0.1) :host -- filter, translation --> elsewhere
+//! ```
+
+use super::{firewall, resolver};
+use nix::sched::{CloneFlags, setns};
+use rtnetlink::{
+    Handle, LinkUnspec, LinkVeth, RouteMessageBuilder,
+    packet_route::{
+        address::{AddressAttribute, AddressMessage},
+        link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkInfo, LinkMessage},
+        route::RouteType,
+    },
+};
+use std::{fs::File, net::Ipv4Addr};
+
+/// Tries for a free address.
+const TRIES: u32 = 100;
+
+/// Set up on the host; gives cages their network.
+pub struct OwnNetwork {
+    subnet: [u8; 2],
+    /// Text of `/etc/resolv.conf`.
+    pub resolv_conf: String,
+}
+
+impl OwnNetwork {
+    /// Prepares the host. `public_port` is one that the whole network may reach on this host, so that cages may, too.
+    pub fn set_up(subnet: [u8; 2], public_port: Option<u16>) -> Result<Self, String> {
+        let (resolv_conf, servers) = resolver()?;
+        firewall::set_up(subnet, &servers, public_port)?;
+        // Without it, what is sent to a cage that has just gone would leave by the default route and wait for an answer.
+        apart(move || async move { refuse_unused(&connect()?, subnet).await })?;
+        Ok(Self { subnet, resolv_conf })
+    }
+
+    /// Gives the network name space of the process `pid` an address, and returns it.
+    pub fn attach(&self, pid: i32) -> Result<Ipv4Addr, String> {
+        let space = File::open(format!("/proc/{pid}/ns/net")).map_err(|e| format!("network name space: {e}"))?;
+        let subnet = self.subnet;
+        let gateway = Ipv4Addr::new(subnet[0], subnet[1], 0, 1);
+        // The kernel is the judge of which address is free: several daemons may run on a host, and a name space that has
+        // just ended keeps its interface for a moment.
+        for _ in 0..TRIES {
+            let [high, low] = fastrand::u16(256..=u16::MAX - 1).to_be_bytes();
+            let address = Ipv4Addr::new(subnet[0], subnet[1], high, low);
+            let name = format!("{}{high:02x}{low:02x}", firewall::PREFIX);
+            let inside = space.try_clone().map_err(|e| e.to_string())?;
+            let done = apart(move || async move {
+                let host = connect()?;
+                if !add_pair(&host, &name, pid).await? {
+                    return Ok(false);
+                }
+                give_address(&host, &name, gateway, address).await?;
+                setns(inside, CloneFlags::CLONE_NEWNET).map_err(|e| format!("enter the name space: {e}"))?;
+                let cage = connect()?;
+                cage.link().set(LinkUnspec::new_with_name("lo").up().build()).execute().await.map_err(failed("lo"))?;
+                give_address(&cage, "eth0", address, gateway).await?;
+                let route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway).build();
+                cage.route().add(route).execute().await.map_err(failed("route"))?;
+                Ok(true)
+            })?;
+            if done {
+                return Ok(address);
+            }
+        }
+        Err(format!("no free address in {}.{}.0.0/16 after {TRIES} tries", subnet[0], subnet[1]))
+    }
+}
+
+fn failed(what: &'static str) -> impl Fn(rtnetlink::Error) -> String {
+    move |e| format!("{what}: {e}")
+}
+
+/// Runs on a thread that ends after it, because a thread that entered a name space must not be used for anything else.
+fn apart<T, F, W>(work: W) -> Result<T, String>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T, String>>,
+    W: FnOnce() -> F + Send + 'static,
+{
+    let thread = std::thread::Builder::new().name("network".into()).spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(|e| e.to_string())?;
+        runtime.block_on(work())
+    });
+    thread.map_err(|e| e.to_string())?.join().unwrap_or_else(|_| Err("the network thread panicked".into()))
+}
+
+/// A connection to the kernel that acts in the name space that this thread is in now.
+fn connect() -> Result<Handle, String> {
+    let (connection, handle, _) = rtnetlink::new_connection().map_err(|e| format!("netlink: {e}"))?;
+    tokio::spawn(connection);
+    Ok(handle)
+}
+
+/// Makes the pair with one end in the cage; false when the name is taken.
+async fn add_pair(host: &Handle, name: &str, pid: i32) -> Result<bool, String> {
+    let mut peer = LinkMessage::default();
+    peer.attributes = vec![LinkAttribute::IfName("eth0".into()), LinkAttribute::NetNsPid(pid.cast_unsigned())];
+    let mut pair = LinkVeth::new(name, "eth0").build();
+    pair.attributes.retain(|a| !matches!(a, LinkAttribute::LinkInfo(_)));
+    let info = vec![LinkInfo::Kind(InfoKind::Veth), LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer)))];
+    pair.attributes.push(LinkAttribute::LinkInfo(info));
+    match host.link().add(pair).execute().await {
+        Ok(()) => Ok(true),
+        Err(e) if is_there(&e) => Ok(false),
+        Err(e) => Err(format!("add {name}: {e}")),
+    }
+}
+
+async fn give_address(handle: &Handle, name: &str, own: Ipv4Addr, other: Ipv4Addr) -> Result<(), String> {
+    let index = nix::net::if_::if_nametoindex(name).map_err(|e| format!("{name}: {e}"))?;
+    let mut request = handle.address().add(index, own.into(), 32);
+    let message: &mut AddressMessage = request.message_mut();
+    message.attributes = vec![AddressAttribute::Local(own.into()), AddressAttribute::Address(other.into())];
+    request.execute().await.map_err(failed("address"))?;
+    let up = LinkUnspec::new_with_index(index).up().build();
+    handle.link().set(up).execute().await.map_err(failed("up"))
+}
+
+async fn refuse_unused(host: &Handle, subnet: [u8; 2]) -> Result<(), String> {
+    let first = Ipv4Addr::new(subnet[0], subnet[1], 0, 0);
+    let route = RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(first, 16).kind(RouteType::Unreachable).build();
+    match host.route().add(route).execute().await {
+        Err(e) if !is_there(&e) => Err(format!("route for {first}/16: {e}")),
+        _ => Ok(()),
+    }
+}
+
+fn is_there(error: &rtnetlink::Error) -> bool {
+    matches!(error, rtnetlink::Error::NetlinkError(message) if message.raw_code() == -libc::EEXIST)
+}
