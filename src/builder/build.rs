@@ -36,6 +36,8 @@ pub struct Builder {
     pub limits: Limits,
     /// Wall clock for the whole build.
     pub time_limit: Duration,
+    /// Largest source tree, bytes.
+    pub tree_bytes_max: u64,
 }
 
 /// What to build.
@@ -168,6 +170,7 @@ impl Builder {
             packs: work.join("packs"),
         };
         let (archive, checksum, strip) = (request.source.clone(), request.checksum.clone(), request.strip_single);
+        let limits = ArchiveLimits { bytes: self.tree_bytes_max, ..ArchiveLimits::default() };
         let kept_cache = self.cache_dir.join(request.app.to_string());
         let config = request.config.clone();
         let (tmp, source, cache, env, app) =
@@ -184,7 +187,7 @@ impl Builder {
                     return Err(failed(format!("source_checksum: expected {expected}, the archive has {actual}")));
                 }
             }
-            take_source(&archive, &source, strip, owner)?;
+            take_source(&archive, &source, strip, owner, limits)?;
             if kept_cache.is_dir() {
                 copy_tree(&kept_cache, &cache, owner).map_err(&io)?;
             }
@@ -409,12 +412,18 @@ fn process_types(
 }
 
 /// Unpacks, strips a single top folder, drops what `.slugignore` names.
-fn take_source(archive: &Path, source: &Path, strip_single: bool, owner: Owner) -> Result<(), BuildError> {
+fn take_source(
+    archive: &Path,
+    source: &Path,
+    strip_single: bool,
+    owner: Owner,
+    limits: ArchiveLimits,
+) -> Result<(), BuildError> {
     let io = io_failed("build_io");
     fs::create_dir(source).map_err(&io)?;
     own(source, owner).map_err(&io)?;
     let opened = File::open(archive).map_err(&io)?;
-    archive::unpack(opened, source, 0, owner, ArchiveLimits::default()).map_err(|e| failed(e.to_string()))?;
+    archive::unpack(opened, source, 0, owner, limits).map_err(|e| failed(e.to_string()))?;
     if strip_single && let Some(top) = packs::single_folder(source) {
         let aside = source.with_extension("top");
         fs::rename(&top, &aside).map_err(&io)?;

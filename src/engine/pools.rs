@@ -83,3 +83,33 @@ impl Ports {
         self.state().taken.remove(&port);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_given_back_can_be_taken_again_however_often() {
+        let (users, ports) = (Users::default(), Ports::new());
+        let all = usize::from(LAST_PORT - FIRST_PORT) + 1;
+        let mut last = None;
+        for _ in 0..all * 2 {
+            let port = ports.take().expect("a port");
+            assert_ne!(Some(port), last, "a port rests before it is used again");
+            ports.give_back(port);
+            last = Some(port);
+        }
+        let taken: Vec<u32> = (0..1000).filter_map(|_| users.take()).collect();
+        taken.iter().for_each(|slot| users.give_back(*slot));
+        assert_eq!(users.take(), Some(1));
+    }
+
+    #[test]
+    fn when_all_ports_are_taken_there_is_none_until_one_comes_back() {
+        let ports = Ports::new();
+        while ports.take().is_some() {}
+        ports.give_back(FIRST_PORT + 7);
+        assert_eq!(ports.take(), Some(FIRST_PORT + 7));
+        assert_eq!(ports.take(), None);
+    }
+}

@@ -197,7 +197,7 @@ async fn receive_pack(State(receiver): State<Receiver>, Path(repo): Path<String>
         // The client reads the answer only after it has sent all.
         while let Some(Ok(piece)) = pieces.next().await {
             bytes += piece.len() as u64;
-            if bytes > receiver.inner.push_bytes_max {
+            if bytes > receiver.inner.limits.push_bytes_max {
                 break;
             }
         }
@@ -240,7 +240,7 @@ fn run_receive(
         .arg("-c")
         .arg(format!("core.hooksPath={}", inner.hooks.display()))
         .arg("-c")
-        .arg(format!("receive.maxInputSize={}", inner.push_bytes_max))
+        .arg(format!("receive.maxInputSize={}", inner.limits.push_bytes_max))
         .args(["-c", "receive.denyDeleteCurrent=ignore", "-c", "receive.fsckObjects=true", "-c", "receive.autogc=false"])
         .args(["receive-pack", "--stateless-rpc"])
         .arg(path)

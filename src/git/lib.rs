@@ -14,4 +14,4 @@ mod repository;
 
 pub use hook::main as hook_main;
 pub use http::router;
-pub use push::Receiver;
+pub use push::{Limits, Receiver};

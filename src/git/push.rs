@@ -1,10 +1,7 @@
 //! The daemon's side of a push: what deploys, the build, and the way back to the pusher.
 
 use crate::hook::{ACCEPTED, Hello, Order, REFUSED};
-use domain::{
-    AppId, BuildId, BuildStatus, SourceBlob,
-    limits::{TREE_BYTES_MAX, TREE_ENTRIES_MAX},
-};
+use domain::{AppId, BuildId, BuildStatus, SourceBlob, limits::TREE_ENTRIES_MAX};
 use service::{Ctx, NewBuild, Service};
 use std::{
     collections::HashMap,
@@ -24,6 +21,15 @@ const ZERO: &str = "0000000000000000000000000000000000000000";
 /// Longest first line of a hook: a push of many refs.
 const HELLO_BYTES_MAX: u64 = 4 << 20;
 
+/// Sizes that a push may have.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Largest pack.
+    pub push_bytes_max: u64,
+    /// Largest tree, unpacked: a small pack can unpack to any size.
+    pub tree_bytes_max: u64,
+}
+
 /// Takes pushes.
 #[derive(Clone)]
 pub struct Receiver {
@@ -36,8 +42,7 @@ pub(crate) struct Inner {
     /// Folder with the `pre-receive` link.
     pub hooks: PathBuf,
     pub socket: PathBuf,
-    /// Largest pack.
-    pub push_bytes_max: u64,
+    pub limits: Limits,
     pushes: Mutex<HashMap<String, Push>>,
     turns: Mutex<HashMap<AppId, Arc<tokio::sync::Mutex<()>>>>,
 }
@@ -55,7 +60,7 @@ impl Receiver {
     ///
     /// # Errors
     /// When folder or socket can not be made.
-    pub fn start(service: Service, repositories: &Path, run_dir: &Path, push_bytes_max: u64) -> io::Result<Self> {
+    pub fn start(service: Service, repositories: &Path, run_dir: &Path, limits: Limits) -> io::Result<Self> {
         let hooks = run_dir.join("hooks");
         std::fs::create_dir_all(&hooks)?;
         let link = hooks.join("pre-receive");
@@ -73,7 +78,7 @@ impl Receiver {
             repositories: repositories.to_path_buf(),
             hooks,
             socket,
-            push_bytes_max,
+            limits,
             pushes: Mutex::default(),
             turns: Mutex::default(),
         };
@@ -149,7 +154,8 @@ impl Receiver {
         let archive = self.inner.service.upload_path(build);
         let mut file = tokio::fs::File::options().read(true).write(true).create(true).truncate(true).open(&archive).await?;
         // A small pack can unpack to any size; headers and padding come on top of the files.
-        let limit = TREE_BYTES_MAX + TREE_ENTRIES_MAX * 1024;
+        let tree = self.inner.limits.tree_bytes_max;
+        let limit = tree + tree.min(TREE_ENTRIES_MAX * 1024);
         let bytes = tokio::io::copy(&mut reader.take(limit + 1), &mut file).await?;
         let whole = bytes <= limit && ends_as_tar(&mut file).await?;
         drop(file);
@@ -157,7 +163,7 @@ impl Receiver {
             let _ = tokio::fs::remove_file(&archive).await; // a leftover is removed at the next start
             let text = format!(
                 " !     Push rejected, the commit unpacks to more than {} MiB or could not be read.\n",
-                TREE_BYTES_MAX >> 20
+                self.inner.limits.tree_bytes_max >> 20
             );
             writer.write_all(text.as_bytes()).await?;
             return Ok(false);

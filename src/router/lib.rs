@@ -10,6 +10,8 @@ mod code;
 mod headers;
 mod listener;
 mod proxy;
+#[cfg(test)]
+mod proxy_tests;
 mod table;
 mod upstream;
 

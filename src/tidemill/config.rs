@@ -51,6 +51,9 @@ pub struct Flags {
     /// MiB of the largest push [default: 1024]
     #[arg(long, env = "TIDEMILL_PUSH_MB_MAX")]
     push_mb_max: Option<String>,
+    /// MiB of the largest source tree, unpacked [default: 2048]
+    #[arg(long, env = "TIDEMILL_TREE_MB_MAX")]
+    tree_mb_max: Option<String>,
     /// Seconds to wait before start 1, 2, 3 … of a dyno that crashes [default: 0,1200,2400,3600,10800,19200]
     #[arg(long, env = "TIDEMILL_CRASH_BACKOFF_S")]
     crash_backoff_s: Option<String>,
@@ -81,6 +84,7 @@ struct FileValues {
     build_memory_mb: Option<toml::Value>,
     builds_at_once: Option<toml::Value>,
     push_mb_max: Option<toml::Value>,
+    tree_mb_max: Option<toml::Value>,
     crash_backoff_s: Option<toml::Value>,
     allow_private_sources: Option<toml::Value>,
     stop_dynos: Option<toml::Value>,
@@ -101,6 +105,7 @@ pub struct Config {
     pub build_memory_mb: u64,
     pub builds_at_once: usize,
     pub push_mb_max: u64,
+    pub tree_mb_max: u64,
     pub crash_backoff_s: Option<Vec<u64>>,
     pub allow_private_sources: bool,
     pub stop_dynos: bool,
@@ -227,6 +232,7 @@ pub fn read(flags: Flags) -> Result<Config, Vec<String>> {
         ))
         .unwrap_or(2),
         push_mb_max: reader.number("push_mb_max", flags.push_mb_max.or(text(file.push_mb_max)), 1024, 1, 1 << 20),
+        tree_mb_max: reader.number("tree_mb_max", flags.tree_mb_max.or(text(file.tree_mb_max)), 2048, 1, 1 << 20),
         crash_backoff_s: reader.parsed("crash_backoff_s", flags.crash_backoff_s.or(text(file.crash_backoff_s)), None, seconds),
         allow_private_sources: reader
             .switch("allow_private_sources", flags.allow_private_sources.or(text(file.allow_private_sources))),

@@ -101,6 +101,7 @@ fn configuration(data_dir: &Path) -> Config {
         build_memory_mb: 2048,
         builds_at_once: 2,
         push_mb_max: 1024,
+        tree_mb_max: 2048,
         crash_backoff_s: None,
         allow_private_sources: false,
         stop_dynos: true,

@@ -131,9 +131,9 @@ pub async fn start(config: Config) -> Result<Platform> {
     for sentence in &runtime.capabilities().missing {
         tracing::warn!("tidemill.limits: {sentence}");
     }
-    let receiver =
-        git::Receiver::start(service.clone(), &data.join("repositories"), &data.join("run"), config.push_mb_max << 20)
-            .context("start the git receiver")?;
+    let limits = git::Limits { push_bytes_max: config.push_mb_max << 20, tree_bytes_max: config.tree_mb_max << 20 };
+    let receiver = git::Receiver::start(service.clone(), &data.join("repositories"), &data.join("run"), limits)
+        .context("start the git receiver")?;
     let pages = git::router(receiver).merge(dashboard::router(service.clone())).fallback_service(api::router(service.clone()));
     let router = Router::new(config.domain.clone(), control(pages), logs.clone());
     let allow_private = config.allow_private_sources;
@@ -149,6 +149,7 @@ pub async fn start(config: Config) -> Result<Platform> {
             cpu_share: 1,
         },
         time_limit: Duration::from_secs(config.build_timeout_s),
+        tree_bytes_max: config.tree_mb_max << 20,
     });
     let engine = Engine::start(engine::Parts {
         store: store.clone(),

@@ -261,6 +261,29 @@ fn the_build_cage_keeps_secrets_and_neighbours_out_of_reach() {
 }
 
 #[test]
+fn code_and_config_can_not_name_a_folder_of_the_server_as_buildpack() {
+    if !root_or_skip("building in a cage") {
+        return;
+    }
+    let platform = Platform::start();
+    let pack = Repo::empty();
+    pack.write("bin/detect", "#!/bin/sh\necho Inside\n").write("bin/compile", "#!/bin/bash\necho READ-FROM-SERVER\nexit 0\n");
+    pack.commit("pack");
+    let folder = pack.dir.path().display().to_string();
+    for (app, spec) in [("plain", folder.clone()), ("url", format!("file://{folder}"))] {
+        platform.create(app);
+        let repo = Repo::of("procfile");
+        repo.write(".buildpacks", &format!("{spec}\n"));
+        repo.commit("asks for a folder");
+        assert!(!repo.deploy(&platform, app).contains("READ-FROM-SERVER"), "by .buildpacks");
+        platform.api("PATCH", &format!("/apps/{app}/config-vars"), Some(json!({ "BUILDPACK_URL": spec })));
+        repo.write("more", "x");
+        repo.commit("again");
+        assert!(!repo.deploy(&platform, app).contains("READ-FROM-SERVER"), "by BUILDPACK_URL");
+    }
+}
+
+#[test]
 fn profile_scripts_config_and_the_environment_of_a_dyno() {
     if !root_or_skip("running dynos") {
         return;

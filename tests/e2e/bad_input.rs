@@ -82,6 +82,18 @@ fn wrong_requests_get_their_status_and_id() {
 }
 
 #[test]
+fn a_wildcard_over_the_platforms_own_domain_is_refused() {
+    let platform = Platform::start_with(&["--domain", "paas.example.test"]);
+    platform.create("shop");
+    let add = |name: &str| platform.api("POST", "/apps/shop/domains", Some(json!({ "hostname": name, "sni_endpoint": null })));
+    for name in ["*.example.test", "paas.example.test", "api.paas.example.test", "*.paas.example.test", "*.test"] {
+        let answer = add(name);
+        assert_eq!((answer.status, answer.json()["id"].as_str()), (422, Some("invalid_params")), "{name}: {}", answer.text);
+    }
+    assert_eq!(add("*.shop.example.test").status, 201);
+}
+
+#[test]
 fn a_config_var_of_the_full_64_kb_is_kept_byte_for_byte() {
     let platform = Platform::start();
     platform.create("shop");

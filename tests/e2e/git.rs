@@ -104,6 +104,25 @@ fn an_oversized_push_is_refused_clearly() {
 }
 
 /// An app whose build prints a line, waits for a file to appear in its cache folder, and goes on.
+#[test]
+fn a_small_push_that_unpacks_to_a_huge_tree_is_refused() {
+    if !root_or_skip("running git") {
+        return;
+    }
+    let platform = Platform::start_with(&["--tree-mb-max", "8"]);
+    platform.create("shop");
+    let repo = Repo::of("procfile");
+    // 20 KiB in the pack; headers and padding may come on top of the limit, as much again at most.
+    std::fs::File::create(repo.dir.path().join("zeros")).unwrap().set_len(20 << 20).unwrap();
+    repo.commit("bomb");
+    let (ok, text) = repo.push(&platform, "shop", "main");
+    assert!(!ok && text.contains("Push rejected, the commit unpacks to more than 8 MiB"), "{text}");
+    let left = std::fs::read_dir(platform.dir.path().join("data/uploads")).unwrap().count();
+    assert_eq!(left, 0, "no piece of it is left");
+    repo.git(&["reset", "--hard", "HEAD~1"]);
+    repo.deploy(&platform, "shop");
+}
+
 fn slow_build(platform: &Platform, seconds: u32) -> Repo {
     let pack = Repo::empty();
     pack.write("bin/detect", "#!/bin/sh\necho Slow\n");

@@ -66,6 +66,30 @@ fn kill_9_of_the_daemon_loses_no_dyno_no_line_and_no_change() {
 }
 
 #[test]
+fn what_a_kill_left_of_destroyed_apps_and_dynos_is_removed_at_the_next_start() {
+    if !root_or_skip("running dynos") {
+        return;
+    }
+    let mut platform = deployed();
+    let data = platform.dir.path().join("data");
+    let app = platform.api("GET", "/apps/shop", None).json()["id"].as_str().unwrap().to_string();
+    let dyno = platform.api("GET", "/apps/shop/dynos/web.1", None).json()["id"].as_str().unwrap().to_string();
+    platform.signal("KILL");
+    platform.wait_end();
+    let gone = "5a1a7b6c-7a57-4d25-bb73-4a0a6f6f1d11";
+    let left = ["slugs", "cache", "repositories", "dynos", "builds", "run/dynos"].map(|dir| data.join(dir).join(gone));
+    left.iter().for_each(|dir| std::fs::create_dir_all(dir.join("deep")).unwrap());
+    std::fs::write(data.join("uploads/half.tar"), "x").unwrap();
+    let kept = [data.join("slugs").join(&app), data.join("dynos").join(&dyno), data.join("run/dynos").join(&dyno)];
+    assert!(kept.iter().all(|path| path.exists()), "{kept:?}");
+    platform.boot();
+    eventually("all is swept", || left.iter().all(|dir| !dir.exists()).then_some(()));
+    assert!(!data.join("uploads/half.tar").exists());
+    assert!(kept.iter().all(|path| path.exists()), "what rows name stays: {kept:?}");
+    eventually("served again", || (platform.web("shop", "/").status == 200).then_some(()));
+}
+
+#[test]
 fn sigterm_finishes_the_request_in_flight_and_leaves_dynos_running() {
     if !root_or_skip("running dynos") {
         return;
