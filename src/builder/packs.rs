@@ -233,6 +233,10 @@ async fn remote_git(spec: &str, dir: &Path, cage: &Cage) -> Result<(), String> {
     let dir = dir.to_path_buf();
     let moved = tokio::task::spawn_blocking(move || {
         let clone = dir.join(".fetched");
+        // The cage could write here: what it left must be what git makes, or the daemon would move a folder of the server.
+        if !fs::symlink_metadata(&clone)?.is_dir() || fs::symlink_metadata(clone.join(".git"))?.is_symlink() {
+            return Err(std::io::Error::other("git left no folder"));
+        }
         if crate::build::tree_bytes(&clone)? > PACK_LIMITS.bytes {
             return Err(std::io::Error::other(format!("larger than {} MiB", PACK_LIMITS.bytes >> 20)));
         }

@@ -232,11 +232,14 @@ impl Engine {
         let parts = &self.shared.parts;
         let rows = parts.store.scan(&tables::DYNOS, &())?;
         let known: Vec<_> = rows.iter().map(|d| d.id).collect();
-        for id in parts.runtime.list().await.unwrap_or_default().into_iter().filter(|id| !known.contains(id)) {
+        let orphans = parts.runtime.list().await.unwrap_or_default().into_iter().filter(|id| !known.contains(id));
+        // Side by side: one that is slow to end must not keep the apps waiting for the others.
+        futures_util::future::join_all(orphans.map(async |id| {
             if let Err(e) = parts.runtime.remove(id).await {
                 tracing::warn!(error = %e, dyno = %id, "engine.orphan_left");
             }
-        }
+        }))
+        .await;
         for dyno in rows {
             if dyno.state == DynoState::Crashed {
                 // Killed between the row and the cleaning up: it may still have a cage and a folder.

@@ -72,6 +72,9 @@ impl Sink for DynoSink {
         // What a former daemon had stored comes again when the holder was not told in time.
         let fresh = usize::try_from(end.saturating_sub(state.received)).unwrap_or(usize::MAX).min(bytes.len());
         let mut lines = Vec::new();
+        if end.saturating_sub(state.received) > bytes.len() as u64 {
+            state.reader.finish(|line| lines.push(line)); // lines are missing between; do not glue what is around them
+        }
         state.reader.push(&bytes[bytes.len() - fresh..], |line| lines.push(line));
         state.received = state.received.max(end);
         self.write(time_us, lines, end - state.reader.pending() as u64);

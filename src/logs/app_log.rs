@@ -83,7 +83,7 @@ struct State {
 impl AppLog {
     fn load(id: AppId, disk: &Disk) -> Self {
         let (lines, positions) = disk::load(disk.dir(), id, LOG_LINES_KEPT);
-        let next_seq = lines.back().map_or(1, |l| l.seq + 1);
+        let next_seq = lines.iter().map(|l| l.seq).max().map_or(1, |seq| seq + 1);
         Self { id, disk: disk.clone(), state: Mutex::new(State { next_seq, positions, lines, tails: Vec::new() }) }
     }
 
@@ -131,9 +131,10 @@ impl AppLog {
                 }
                 state.lines.push_back(line);
             }
-        }
-        if count > 0 {
-            self.disk.append(self.id, records, count, position);
+            if count > 0 {
+                // Under the lock, so that the file has the order of the numbers. It never waits.
+                self.disk.append(self.id, records, count, position);
+            }
         }
     }
 
@@ -207,12 +208,15 @@ mod tests {
         assert_eq!(*safe.borrow(), 35);
         drop((logs, app));
         let whole = std::fs::read(&file).expect("log");
-        let one =
-            whole.iter().enumerate().filter(|(_, b)| **b == b'\n').nth(10).map(|(at, _)| at + 1).expect("10 lines and a mark");
-        for cut in one..=whole.len() {
+        let ends: Vec<usize> = whole.iter().enumerate().filter(|(_, b)| **b == b'\n').map(|(at, _)| at + 1).collect();
+        for cut in ends[0]..=whole.len() {
             std::fs::write(&file, &whole[..cut]).expect("cut");
             let (_logs, app) = open(dir.path());
-            let expected = if cut == whole.len() { (15, 35) } else { (10, 20) };
+            let expected = match cut {
+                cut if cut == whole.len() => (15, 35),
+                cut if cut >= ends[11] => (10, 20), // the first mark, ten lines and theirs
+                _ => (0, 0),
+            };
             assert_eq!((history(&app, Filter::default(), 100).await.len(), app.position(first)), expected, "cut at {cut}");
         }
         // Positions outlive the files that they were written to, until they are forgotten.

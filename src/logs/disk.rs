@@ -55,11 +55,9 @@ impl Disk {
 
     /// Never waits: a full queue loses the batch.
     pub(crate) fn append(&self, app: AppId, records: Vec<u8>, lines: u64, position: Option<Position>) {
-        if let Err(TrySendError::Full(command)) = self.commands.try_send(Command::Append(app, records, lines, position)) {
+        if let Err(TrySendError::Full(_)) = self.commands.try_send(Command::Append(app, records, lines, position)) {
+            // Counted; the position of the next batch covers what was lost here.
             self.lost.fetch_add(lines, Ordering::Relaxed);
-            if let Command::Append(_, _, _, position) = command {
-                settle(position); // lost and counted: nobody is to keep it
-            }
         }
     }
 
@@ -164,7 +162,11 @@ impl Writer {
     fn append(&mut self, app: AppId, mut records: Vec<u8>, lines: u64, position: Option<&Position>) -> io::Result<()> {
         let open = self.open(app)?;
         push_mark(&mut records, position.map(|p| (p.dyno, p.offset)));
-        open.file.write_all(&records)?;
+        if let Err(e) = open.file.write_all(&records) {
+            // Half a batch may be in the file; taking it over again cuts that off.
+            self.open.remove(&app);
+            return Err(e);
+        }
         open.lines += lines;
         open.positions.extend(position.map(|p| (p.dyno, p.offset)));
         if open.lines >= ROTATE_LINES {
@@ -176,7 +178,7 @@ impl Writer {
     fn rotate(&mut self, app: AppId) -> io::Result<()> {
         let current = current(&self.dir, app);
         let Some(full) = self.open.remove(&app) else { return Ok(()) };
-        let mut marks = Vec::new();
+        let mut marks = b"=\n".to_vec();
         full.positions.iter().for_each(|(dyno, offset)| push_mark(&mut marks, Some((*dyno, *offset))));
         // The next file is whole before it takes its place.
         let next = current.with_extension("next");
@@ -228,6 +230,9 @@ fn take_over(dir: &Path, app: AppId) -> io::Result<Open> {
     let whole = whole(&bytes);
     if whole.len() < bytes.len() {
         file.set_len(whole.len() as u64)?;
+    }
+    if !whole.split(|b| *b == b'\n').any(|record| record.first() == Some(&b'=')) {
+        (&file).write_all(b"=\n")?; // from here on, what has no mark does not count
     }
     let mut positions = HashMap::new();
     if whole.is_empty() {

@@ -27,12 +27,15 @@ pub struct Flags {
     /// Driver of dynos: native [default: native]
     #[arg(long, env = "TIDEMILL_RUNTIME")]
     runtime: Option<String>,
-    /// Network of dynos and builds: own (apart from each other and the host) or host [default: own]
+    /// Network of dynos and builds: own (apart from each other and the host; a must when given) or host [default: own if possible]
     #[arg(long, env = "TIDEMILL_DYNO_NETWORK")]
     dyno_network: Option<String>,
     /// First two numbers of the addresses of dynos, a /16 that nothing else on this network uses [default: 10.209]
     #[arg(long, env = "TIDEMILL_DYNO_SUBNET")]
     dyno_subnet: Option<String>,
+    /// Further ports of this server that dynos may reach, such as those of a TLS proxy: 80,443 [default: none]
+    #[arg(long, env = "TIDEMILL_PUBLIC_PORTS")]
+    public_ports: Option<String>,
     /// Write an API token for automation to this file (mode 0600)
     #[arg(long, env = "TIDEMILL_ADMIN_TOKEN_FILE")]
     admin_token_file: Option<String>,
@@ -78,6 +81,7 @@ struct FileValues {
     runtime: Option<toml::Value>,
     dyno_network: Option<toml::Value>,
     dyno_subnet: Option<toml::Value>,
+    public_ports: Option<toml::Value>,
     admin_token_file: Option<toml::Value>,
     boot_timeout_s: Option<toml::Value>,
     build_timeout_s: Option<toml::Value>,
@@ -99,6 +103,7 @@ pub struct Config {
     pub http: SocketAddr,
     pub domain: String,
     pub dyno_network: DynoNetwork,
+    pub public_ports: Vec<u16>,
     pub admin_token_file: Option<PathBuf>,
     pub boot_timeout_s: u64,
     pub build_timeout_s: u64,
@@ -192,7 +197,7 @@ pub fn read(flags: Flags) -> Result<Config, Vec<String>> {
     };
     let subnet = reader.parsed("dyno_subnet", flags.dyno_subnet.or(text(file.dyno_subnet)), DEFAULT_SUBNET, subnet);
     let dyno_network = |text: &str| match text {
-        "own" => Ok(DynoNetwork::Own { subnet }),
+        "own" => Ok(DynoNetwork::Own { subnet, required: true }),
         "host" => Ok(DynoNetwork::Host),
         _ => Err("must be own or host".into()),
     };
@@ -200,9 +205,13 @@ pub fn read(flags: Flags) -> Result<Config, Vec<String>> {
         dyno_network: reader.parsed(
             "dyno_network",
             flags.dyno_network.or(text(file.dyno_network)),
-            DynoNetwork::Own { subnet },
+            DynoNetwork::Own { subnet, required: false },
             dyno_network,
         ),
+        public_ports: reader.parsed("public_ports", flags.public_ports.or(text(file.public_ports)), Vec::new(), |text| {
+            let list: Result<Vec<u16>, _> = text.split(',').map(|n| n.trim().parse()).collect();
+            list.map_err(|_| "must be port numbers with commas between".to_string())
+        }),
         data_dir: reader.parsed("data_dir", flags.data_dir.or(text(file.data_dir)), "/var/lib/tidemill".into(), path),
         http: reader.parsed("http", flags.http.or(text(file.http)), SocketAddr::from(([0, 0, 0, 0], 80)), |text| {
             text.parse().map_err(|_| "must be an address with a port, such as 127.0.0.1:8080".into())

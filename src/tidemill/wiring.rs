@@ -125,8 +125,10 @@ pub async fn start(config: Config) -> Result<Platform> {
     let opened = tokio::task::spawn_blocking(move || open_service(&opening, address.port())).await?;
     let (service, store, logs, outputs, sealer) = opened?;
     remove_leftovers(&data);
-    let public_port = (!address.ip().is_loopback()).then_some(address.port());
-    let driver = NativeRuntime::new(&data.join("run/dynos"), Path::new("/proc/self/exe"), config.dyno_network, public_port)?;
+    let mut public_ports = config.public_ports.clone();
+    public_ports.extend((!address.ip().is_loopback()).then_some(address.port()));
+    let program = Path::new("/proc/self/exe");
+    let driver = NativeRuntime::new(&data.join("run/dynos"), program, config.dyno_network, public_ports)?;
     let runtime: Arc<dyn Runtime> = Arc::new(driver);
     for sentence in &runtime.capabilities().missing {
         tracing::warn!("tidemill.limits: {sentence}");

@@ -100,8 +100,10 @@ fn rate_of(seconds: u64, each: impl Fn(String) + Sync) -> f64 {
 
 fn native(dir: &Path, network: Network, seconds: u64) -> (f64, f64) {
     let program = Path::new(env!("CARGO_BIN_EXE_tidemill"));
-    let driver =
-        Arc::new(NativeRuntime::new(&dir.join("run"), program, DynoNetwork::Own { subnet: DEFAULT_SUBNET }, None).unwrap());
+    let driver = Arc::new(
+        NativeRuntime::new(&dir.join("run"), program, DynoNetwork::Own { subnet: DEFAULT_SUBNET, required: false }, Vec::new())
+            .unwrap(),
+    );
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let spec = move |slot: u32| Spec {
         id: DynoId::from(uuid::Uuid::new_v4()),

@@ -117,7 +117,8 @@ fn a_build_that_was_cut_short_is_failed_and_the_push_can_be_repeated() {
     let mut platform = Platform::start();
     platform.create("shop");
     let pack = Repo::empty();
-    pack.write("bin/detect", "#!/bin/sh\necho Slow\n").write("bin/compile", "#!/bin/sh\nsleep 30\n");
+    let mark = format!("3{}", std::process::id()); // seconds that no other process sleeps
+    pack.write("bin/detect", "#!/bin/sh\necho Slow\n").write("bin/compile", &format!("#!/bin/sh\nexec sleep {mark}\n"));
     pack.commit("pack");
     let set = |spec: &str| json!({ "updates": [{ "buildpack": spec }] });
     platform.api("PUT", "/apps/shop/buildpack-installations", Some(set(&format!("file://{}", pack.dir.path().display()))));
@@ -125,12 +126,15 @@ fn a_build_that_was_cut_short_is_failed_and_the_push_can_be_repeated() {
     let mut push =
         repo.command().args(["push", &platform.git_url("shop"), "main"]).stderr(std::process::Stdio::null()).spawn().unwrap();
     eventually("the build runs", || {
-        (!platform.api("GET", "/apps/shop/builds", None).json().as_array().unwrap().is_empty()).then_some(())
+        let found = std::process::Command::new("pgrep").args(["-f", &format!("^sleep {mark}")]).status().unwrap();
+        found.success().then_some(())
     });
     platform.signal("KILL");
     platform.wait_end();
     assert!(!push.wait().unwrap().success());
     platform.boot();
+    let left = std::process::Command::new("pgrep").args(["-f", &format!("^sleep {mark}")]).output().unwrap();
+    assert!(left.stdout.is_empty(), "a build that nobody waits for does not go on");
     let build = platform.api("GET", "/apps/shop/builds", None).json()[0].clone();
     assert_eq!(build["status"], "failed");
     platform.api("PUT", "/apps/shop/buildpack-installations", Some(set("heroku/procfile")));

@@ -192,13 +192,24 @@ impl Group {
         files.into_iter().find_map(|f| fs::read_to_string(f).ok()?.trim().parse().ok())
     }
 
-    /// Removes the group. The kernel answers "busy" for a moment after the last process was reaped (`stack.md`).
+    /// Ends what is left in the group. A process that forks meanwhile is caught by the next round.
+    fn kill_all(&self) {
+        for dir in self.dirs() {
+            let members = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+            for pid in members.lines().filter_map(|pid| pid.parse().ok()).filter(|pid| *pid > 0) {
+                let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL); // gone is good
+            }
+        }
+    }
+
+    /// Removes the group with all that is in it. The kernel answers "busy" for a moment after the last process was reaped (`stack.md`).
     pub fn delete(&self) {
         for part in &self.parts {
             for attempt in 0..50 {
                 if !part.exists() || part.delete().is_ok() {
                     break;
                 }
+                self.kill_all();
                 std::thread::sleep(Duration::from_millis(if attempt < 10 { 2 } else { 20 }));
             }
             if part.exists() {

@@ -51,6 +51,15 @@ pub struct HoldRequest {
     resolv_conf: Option<String>,
 }
 
+/// Hears the last words of a cage that nobody wants.
+struct Nobody;
+
+impl Sink for Nobody {
+    fn output(&self, _end: u64, _time_us: u64, _bytes: &[u8]) {}
+    fn dropped(&self, _lines: u64) {}
+    fn grace_over(&self) {}
+}
+
 /// The driver.
 pub struct NativeRuntime {
     run_dir: PathBuf,
@@ -65,20 +74,24 @@ pub struct NativeRuntime {
 
 impl NativeRuntime {
     /// A driver that keeps one folder per dyno under `run_dir`. `program hold` must lead to [`hold::main`]; the daemon
-    /// gives `/proc/self/exe`, which works after an upgrade replaced the file, too. `public_port`: where this platform
-    /// listens for everybody; cages may reach it like everybody.
+    /// gives `/proc/self/exe`, which works after an upgrade replaced the file, too. `public_ports`: what of this host the
+    /// whole network may reach; cages may, too.
     ///
     /// # Errors
-    /// When the folder can not be made.
-    pub fn new(run_dir: &Path, program: &Path, network: DynoNetwork, public_port: Option<u16>) -> Result<Self, RuntimeError> {
+    /// When the folder can not be made, or a network that is required can not.
+    pub fn new(run_dir: &Path, program: &Path, network: DynoNetwork, public_ports: Vec<u16>) -> Result<Self, RuntimeError> {
         fs::create_dir_all(run_dir).map_err(|e| RuntimeError::Io(format!("{}: {e}", run_dir.display())))?;
         let run_dir = run_dir.canonicalize().map_err(|e| RuntimeError::Io(format!("{}: {e}", run_dir.display())))?;
         let rootless = !nix::unistd::geteuid().is_root();
         let own_network = match network {
             DynoNetwork::Host => Err("so it is set".to_string()),
             DynoNetwork::Own { .. } if rootless => Err("not root".to_string()),
-            DynoNetwork::Own { subnet } => OwnNetwork::set_up(subnet, public_port).map(Arc::new),
+            DynoNetwork::Own { subnet, .. } => OwnNetwork::set_up(subnet, public_ports),
         };
+        if let (DynoNetwork::Own { required: true, .. }, Err(reason)) = (network, &own_network) {
+            let advice = "mend it, or set dyno_network = \"host\", with which apps reach each other's ports";
+            return Err(RuntimeError::Io(format!("dynos can not have networks of their own: {reason}; {advice}")));
+        }
         Ok(Self {
             run_dir,
             program: program.to_path_buf(),
@@ -191,7 +204,7 @@ impl Runtime for NativeRuntime {
         };
         let (uid, gid) = self.host_user(spec.user_slot).unwrap_or((ROOTLESS_USER, ROOTLESS_USER));
         let resolv_conf = match (spec.network, &self.own_network) {
-            (Network::Own, Ok(own)) => Some(own.resolv_conf.clone()),
+            (Network::Own, Ok(_)) => Some(network::resolver().0),
             (Network::Outbound, _) => Some(format!("nameserver {}\n", outbound::NAME_SERVER)),
             _ => None,
         };
@@ -243,10 +256,16 @@ impl Runtime for NativeRuntime {
     }
 
     async fn remove(&self, id: DynoId) -> Result<(), RuntimeError> {
-        let live = self.live().remove(&id);
+        let mut live = self.live().remove(&id);
+        if live.is_none() && self.dir(id).join(proto::SOCKET).exists() {
+            // Of a former daemon, and nobody took it back: it is to end all the same. An error means that its holder is gone.
+            live = connection::open(&self.dir(id), Arc::new(Nobody)).await.ok();
+        }
         if let Some(live) = live {
             live.send(Command::Stop { grace_ms: 0 }).await;
-            live.exit().await;
+            if tokio::time::timeout(GO_LIMIT, live.exit()).await.is_err() {
+                tracing::warn!(dyno = %id, "runtime.kill_slow: something in the cage does not end");
+            }
             live.send(Command::Collect).await;
             // Told is not gone: without this the daemon could end before the word was out, and the holder would wait.
             if tokio::time::timeout(GO_LIMIT, live.gone()).await.is_err() {
@@ -285,6 +304,10 @@ impl Runtime for NativeRuntime {
                 let reason = format!("{} is not installed or /dev/net/tun may not be used", outbound::PROGRAM);
                 missing.push(format!("builds share the host's network, too: {reason}"));
             }
+        } else if network::resolver().1.is_empty() {
+            missing.push(
+                "dynos can not resolve names: /etc/resolv.conf names no IPv4 server outside of the host's loopback".into(),
+            );
         }
         Capabilities { driver: "native", limits: self.slice.is_ok(), own_users: !self.rootless, survives_daemon: true, missing }
     }

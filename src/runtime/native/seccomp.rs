@@ -62,6 +62,10 @@ const DENIED_CLONE_FLAGS: &[libc::c_int] = &[
     libc::CLONE_NEWCGROUP,
 ];
 
+/// The kinds of socket that apps use. Others have doors that a network name space does not close (AF_VSOCK leads to the
+/// hypervisor) or a bad record (AF_ALG).
+const FAMILIES: [libc::c_int; 4] = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
+
 /// Terminal requests that type for somebody else.
 const DENIED_IOCTLS: &[u64] = &[libc::TIOCSTI, libc::TIOCLINUX];
 
@@ -87,6 +91,15 @@ pub fn filters() -> Result<[BpfProgram; 2], String> {
         })
         .collect();
     rules.insert(libc::SYS_ioctl, ioctl.map_err(text)?);
+    let other_family: Result<Vec<_>, _> = FAMILIES
+        .iter()
+        .map(|family| {
+            let family = u64::from(family.cast_unsigned());
+            SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, family)
+        })
+        .collect();
+    let other_family = SeccompRule::new(other_family.map_err(text)?).map_err(text)?;
+    rules.insert(libc::SYS_socket, vec![other_family]);
     let refuse = |errno: libc::c_int| SeccompAction::Errno(errno.cast_unsigned());
     let denied = SeccompFilter::new(rules, SeccompAction::Allow, refuse(libc::EPERM), arch).map_err(text)?;
     // The flags of clone3 are behind a pointer, which no filter can read: pretend that it does not exist, so that the

@@ -288,7 +288,7 @@ impl Holder<'_> {
             return;
         }
         self.read_log();
-        if self.request.spec.lossless && self.ring.is_full() {
+        if self.request.spec.lossless && self.ring.is_full() && self.client.is_some() {
             return;
         }
         self.log = None;

@@ -18,6 +18,8 @@ pub enum DynoNetwork {
     Own {
         /// First two bytes of every address.
         subnet: [u8; 2],
+        /// Without it nothing is started; else the host's network does, and the loss is told.
+        required: bool,
     },
     /// They share the host's.
     Host,
@@ -29,18 +31,19 @@ pub const DEFAULT_SUBNET: [u8; 2] = [10, 209];
 /// The stub of systemd-resolved listens on the host's loopback; the servers behind it stand here.
 const RESOLVED: &str = "/run/systemd/resolve/resolv.conf";
 
-/// Text of `/etc/resolv.conf` for a cage that can not reach the host's loopback, and the servers in it.
-fn resolver() -> Result<(String, Vec<IpAddr>), String> {
+/// Text of `/etc/resolv.conf` for a cage that can not reach the host's loopback, and the servers in it. Without a server
+/// names do not resolve in cages, which is told at start.
+pub(crate) fn resolver() -> (String, Vec<IpAddr>) {
     for path in ["/etc/resolv.conf", RESOLVED] {
         let text = fs::read_to_string(Path::new(path)).unwrap_or_default();
         let servers = name_servers(&text);
         if !servers.is_empty() {
             let keep = |line: &&str| !line.starts_with("nameserver") || !name_servers(line).is_empty();
             let lines: Vec<&str> = text.lines().filter(keep).collect();
-            return Ok((lines.join("\n") + "\n", servers));
+            return (lines.join("\n") + "\n", servers);
         }
     }
-    Err("/etc/resolv.conf names no server outside of the host's loopback".into())
+    (String::new(), Vec::new())
 }
 
 /// Servers that can be reached over IPv4 from elsewhere than the host itself.

@@ -5,7 +5,11 @@
 //! cage: eth0 10.209.a.b  <->  tm-ab (10.209.0.1) :host -- filter, translation --> elsewhere
 //! ```
 
-use super::{firewall, resolver};
+use super::{
+    firewall::{self, Firewall},
+    resolver,
+};
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
 use nix::sched::{CloneFlags, setns};
 use rtnetlink::{
     Handle, LinkUnspec, LinkVeth, RouteMessageBuilder,
@@ -15,26 +19,41 @@ use rtnetlink::{
         route::RouteType,
     },
 };
-use std::{fs::File, net::Ipv4Addr};
+use std::{
+    fs::File,
+    net::{IpAddr, Ipv4Addr},
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 /// Tries for a free address.
 const TRIES: u32 = 100;
+/// The kernel's group of messages about changed filter rules (`NFNLGRP_NFTABLES`).
+const FILTER_CHANGES: u32 = 7;
+/// Name servers and forwarding are looked at this often; nobody tells when they change.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
+/// A storm of changes is answered this seldom.
+const CHANGE_PAUSE: Duration = Duration::from_millis(20);
 
 /// Set up on the host; gives cages their network.
 pub struct OwnNetwork {
     subnet: [u8; 2],
-    /// Text of `/etc/resolv.conf`.
-    pub resolv_conf: String,
+    firewall: Firewall,
 }
 
 impl OwnNetwork {
-    /// Prepares the host. `public_port` is one that the whole network may reach on this host, so that cages may, too.
-    pub fn set_up(subnet: [u8; 2], public_port: Option<u16>) -> Result<Self, String> {
-        let (resolv_conf, servers) = resolver()?;
-        firewall::set_up(subnet, &servers, public_port)?;
+    /// Prepares the host. `public_ports` are those that the whole network may reach on this host, so that cages may, too.
+    pub fn set_up(subnet: [u8; 2], public_ports: Vec<u16>) -> Result<Arc<Self>, String> {
+        let firewall = Firewall::new(subnet, public_ports)?;
+        firewall.load(&resolver().1)?;
         // Without it, what is sent to a cage that has just gone would leave by the default route and wait for an answer.
         apart(move || async move { refuse_unused(&connect()?, subnet).await })?;
-        Ok(Self { subnet, resolv_conf })
+        let network = Arc::new(Self { subnet, firewall });
+        let weak = Arc::downgrade(&network);
+        let changes = changes().map_err(|e| format!("netlink: {e}"))?;
+        let watch = std::thread::Builder::new().name("firewall".into()).spawn(move || watch(&weak, &changes));
+        watch.map_err(|e| e.to_string())?;
+        Ok(network)
     }
 
     /// Gives the network name space of the process `pid` an address, and returns it.
@@ -68,6 +87,37 @@ impl OwnNetwork {
             }
         }
         Err(format!("no free address in {}.{}.0.0/16 after {TRIES} tries", subnet[0], subnet[1]))
+    }
+}
+
+/// Hears of every change of filter rules on the host.
+fn changes() -> std::io::Result<Socket> {
+    let mut socket = Socket::new(NETLINK_NETFILTER)?;
+    socket.bind(&SocketAddr::new(0, 0))?;
+    socket.add_membership(FILTER_CHANGES)?;
+    let wait = nix::sys::time::TimeVal::new(LOOK_EVERY.as_secs().cast_signed(), 0);
+    nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::ReceiveTimeout, &wait)?;
+    Ok(socket)
+}
+
+/// Puts the rules back when they were flushed, which Debian's own nftables service does at each reload, and follows
+/// changes of the name servers. Ends with the driver.
+fn watch(network: &Weak<OwnNetwork>, changes: &Socket) {
+    let mut known: Vec<IpAddr> = resolver().1;
+    loop {
+        // An overrun means that there were changes; a time-out, that it is time to look. Each is a reason to look.
+        let _ = changes.recv_from(&mut vec![0u8; 8192], 0);
+        std::thread::sleep(CHANGE_PAUSE);
+        let Some(network) = network.upgrade() else { return };
+        let now = resolver().1;
+        if now == known && network.firewall.is_loaded() {
+            continue;
+        }
+        match network.firewall.load(&now) {
+            Ok(()) => tracing::warn!("runtime.firewall_restored: the rules of table inet tidemill were changed or flushed"),
+            Err(reason) => tracing::error!(%reason, "runtime.firewall_lost: dynos may reach each other until it loads again"),
+        }
+        known = now;
     }
 }
 
