@@ -18,7 +18,7 @@ use domain::SourceBlob;
 use logs::Filter;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use service::{AppChange, Error, FormationChange, LogRequest, NewApp, NewBuild, Quantity, Service};
+use service::{AppChange, Error, FormationChange, LogRequest, NewApp, NewBuild, NewDyno, Quantity, Service};
 use std::collections::BTreeMap;
 
 type Out = Result<Response, Failure>;
@@ -62,6 +62,7 @@ routes! {
     patch "/apps/{app}/formation/{type}" => scale_one, "write";
     get "/apps/{app}/dynos" => dynos, "read";
     delete "/apps/{app}/dynos" => restart_all, "write";
+    post "/apps/{app}/dynos" => run_dyno, "write";
     get "/apps/{app}/dynos/{dyno}" => dyno, "read";
     delete "/apps/{app}/dynos/{dyno}" => restart_one, "write";
     delete "/apps/{app}/formations/{dyno}" => restart_one, "write";
@@ -376,6 +377,33 @@ async fn dyno(State(service): Api, User(ctx): User, Path((name, dyno)): Path<(St
     let (app, dyno) = service.dyno(&ctx, &name, &dyno)?;
     let release = release_id(&service, &ctx, &name, dyno.release);
     Ok(ok(show::dyno(&app, &dyno, release))?.into_response())
+}
+
+#[derive(Deserialize)]
+struct RunDyno {
+    command: String,
+    #[serde(default)]
+    attach: bool,
+    #[serde(default)]
+    env: BTreeMap<String, String>,
+    size: Option<String>,
+    #[serde(rename = "type")]
+    ptype: Option<String>,
+    time_to_live: Option<u64>,
+}
+
+async fn run_dyno(State(service): Api, User(ctx): User, Path(name): Path<String>, Body(body): Body<RunDyno>) -> Out {
+    let new = NewDyno {
+        command: body.command,
+        ptype: body.ptype,
+        size: body.size,
+        env: body.env,
+        attach: body.attach,
+        time_to_live_s: body.time_to_live,
+    };
+    let (app, dyno) = service.run_dyno(&ctx, &name, new).await?;
+    let release = release_id(&service, &ctx, &name, dyno.release);
+    Ok(created(show::dyno(&app, &dyno, release))?.into_response())
 }
 
 async fn restart_all(State(service): Api, User(ctx): User, Path(app): Path<String>) -> Out {

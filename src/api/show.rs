@@ -144,7 +144,9 @@ pub fn release(service: &Service, app: &domain::App, release: &domain::Release) 
         created_at: time(release.created_at.0),
         current: app.current == Some(release.version),
         eligible_for_rollback: release.slug.is_some() && release.status == domain::ReleaseStatus::Succeeded,
-        output_stream_url: None,
+        output_stream_url: release.output_key.as_ref().map(|key| {
+            format!("{}/streams/releases/{}/{key}", service.addresses().url(&service.addresses().domain), release.id)
+        }),
         slug: id_ref(release.slug),
         updated_at: time(release.updated_at.0),
         user: user(service, release.user)?,

@@ -26,6 +26,7 @@ pub fn routes() -> Router<Service> {
     Router::new()
         .route("/streams/logs/{key}", get(log_stream))
         .route("/streams/builds/{build}/{key}", get(build_output))
+        .route("/streams/releases/{release}/{key}", get(release_output))
         .route("/streams/slugs/{slug}/{key}", get(slug_blob))
         .route("/sources/blob/{key}", put(upload).get(download).layer(DefaultBodyLimit::disable()))
 }
@@ -71,9 +72,21 @@ async fn build_output(
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     let build = service.build_for_output(&build, &key)?;
-    let output = service.outputs().read(build.id);
-    let events = wants_events(&headers);
-    let pieces = stream::unfold((output, range_start(&headers)), move |(output, offset)| async move {
+    Ok(output_stream(service.outputs().read(build.id.0), &headers))
+}
+
+async fn release_output(
+    State(service): Api,
+    Path((release, key)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
+    let release = service.release_for_output(&release, &key)?;
+    Ok(output_stream(service.phase_output(&release)?, &headers))
+}
+
+fn output_stream(output: std::sync::Arc<logs::Output>, headers: &HeaderMap) -> Response {
+    let events = wants_events(headers);
+    let pieces = stream::unfold((output, range_start(headers)), move |(output, offset)| async move {
         let (piece, next) = match tokio::time::timeout(PING, output.next(offset)).await {
             Ok(Ok(Some(piece))) => {
                 let next = offset + piece.len() as u64;
@@ -86,7 +99,7 @@ async fn build_output(
         };
         Some((Ok(piece), (output, next)))
     });
-    Ok(streamed(if events { EVENTS } else { PLAIN }, Body::from_stream(pieces)))
+    streamed(if events { EVENTS } else { PLAIN }, Body::from_stream(pieces))
 }
 
 fn event_lines(piece: &[u8], id: u64) -> Bytes {

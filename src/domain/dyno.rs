@@ -74,6 +74,9 @@ pub struct Dyno {
     pub crashes: u32,
     /// True when somebody asked for a replacement of this one.
     pub restart: bool,
+    /// One-off dynos are ended after this time.
+    #[serde(default)]
+    pub time_to_live_s: Option<u64>,
     /// Creation time.
     pub created_at: UnixMs,
     /// Last change of state.

@@ -40,3 +40,10 @@ pub const LOG_SESSION_MS: u64 = 300_000;
 pub const SOURCE_URL_MS: u64 = 3_600_000;
 /// Custom domains of one app (`runtime.md` section 10).
 pub const DOMAINS_PER_APP_MAX: usize = 1000;
+
+/// One-off dynos of an app at the same time (`runtime.md` section 10, Standard sizes).
+pub const ONE_OFFS_MAX: usize = 50;
+/// A one-off dyno lives at most this long (`runtime.md` section 13).
+pub const ONE_OFF_SECONDS_MAX: u64 = 86_400;
+/// A release phase that takes longer failed (`runtime.md` section 11).
+pub const RELEASE_PHASE_SECONDS_MAX: u64 = 3600;

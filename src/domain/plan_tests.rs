@@ -30,6 +30,7 @@ fn dyno(id: u128, ptype: &str, num: u32, release: u64, state: DynoState) -> Dyno
         user_slot: 0,
         crashes: u32::from(state == DynoState::Crashed),
         restart: false,
+        time_to_live_s: None,
         created_at: UnixMs(id as u64),
         updated_at: UnixMs(id as u64),
     }

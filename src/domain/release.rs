@@ -154,6 +154,9 @@ pub struct Release {
     pub config_version: u64,
     /// Who made it.
     pub user: AccountId,
+    /// Secret part of the address of the release phase's output; `None` when it has no phase.
+    #[serde(default)]
+    pub output_key: Option<String>,
     /// Creation time.
     pub created_at: UnixMs,
     /// Last change.

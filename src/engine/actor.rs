@@ -1,6 +1,6 @@
 //! The actor of one app: look, plan, act, wait.
 
-use crate::{Engine, dynos, rows};
+use crate::{Engine, dynos, one_offs, rows};
 use domain::{
     AppId,
     plan::{Action, plan},
@@ -44,6 +44,7 @@ async fn turn(engine: &Engine, id: AppId) -> Result<Turn, store::StoreError> {
         clean_up(engine, id);
         return Ok(Turn::Gone);
     }
+    one_offs::look_after(engine, view.app.is_some(), &view.dynos).await?;
     let now = parts.clock.now();
     let mut wait = IDLE_LOOK;
     for action in plan(&view.wanted, &view.dynos, &parts.settings.backoff, now) {

@@ -16,7 +16,7 @@ const VERIFY_EXTRA: Duration = Duration::from_secs(30);
 /// Runs one build from its row to its end, whatever becomes of it.
 pub async fn run(engine: Engine, id: BuildId) {
     let parts = &engine.shared.parts;
-    let output = parts.outputs.live(id);
+    let output = parts.outputs.live(id.0);
     match parts.store.get(&tables::BUILDS, &id) {
         Ok(Some(build)) if build.status == BuildStatus::Pending => {
             if let Err(e) = in_turn(&engine, &build, &output).await {
@@ -28,7 +28,7 @@ pub async fn run(engine: Engine, id: BuildId) {
             if parts.store.get(&tables::APPS, &build.app).is_ok_and(|app| app.is_none()) {
                 // Destroyed meanwhile: what the build made since then goes too.
                 crate::actor::clean_up(&engine, build.app);
-                parts.outputs.remove(id);
+                parts.outputs.remove(id.0);
             }
             let archive = parts.service.upload_path(id);
             let _ = fs::remove_file(archive); // API builds have none there
@@ -36,7 +36,7 @@ pub async fn run(engine: Engine, id: BuildId) {
         Ok(_) => {}
         Err(e) => tracing::error!(error = %e, build = %id, "engine.build_unreadable"),
     }
-    parts.outputs.close(id);
+    parts.outputs.close(id.0);
 }
 
 /// One build of an app at a time, and not too many on the host.
@@ -140,6 +140,7 @@ async fn deploy(
 ) -> Result<(), service::Error> {
     let parts = &engine.shared.parts;
     output.line("-----> Launching...");
+    no_phase_running(engine, app).await?;
     let bytes = result.slug.bytes;
     let release = match record(engine, build, slug, result).await {
         Ok(release) => release,
@@ -157,9 +158,23 @@ async fn deploy(
     }
     log.write("app", "api", "Build succeeded");
     tracing::info!(app = %app.name, release = release.version, slug_bytes = bytes, "engine.released");
+    let has_phase = release.status == ReleaseStatus::Pending;
+    if has_phase {
+        output.line(" !     Release command declared: this new release will not be available until the command succeeds.");
+    }
     output.line(&format!("       Released v{}", release.version));
     output.line(&format!("       {} deployed to Tidemill", parts.service.addresses().app_url(&app.name)));
     output.line("");
+    if has_phase {
+        output.line("Running release command...");
+        output.line("");
+        if !phase_passed(engine, &release, output).await? {
+            let serving = parts.store.get(&tables::APPS, &app.id)?.and_then(|row| row.current);
+            let serving = serving.map_or_else(|| "nothing".into(), |v| format!("v{v}"));
+            output.line(&format!(" !     Release command failed. {serving} is still serving; nothing changed for visitors."));
+            return Ok(());
+        }
+    }
     match verify(engine, app, release.version).await {
         Ok(()) => output.line("Verifying deploy... done."),
         Err(reason) => {
@@ -281,6 +296,34 @@ pub async fn finish_failed(engine: &Engine, build: &Build, reason: &str) -> Resu
     Ok(())
 }
 
+/// Shows the output of a release phase as it comes; true when it succeeded. A failed one does not reject the push
+/// (`git-contract.md` section 5).
+async fn phase_passed(engine: &Engine, release: &Release, output: &Output) -> Result<bool, service::Error> {
+    let parts = &engine.shared.parts;
+    let phase = parts.service.phase_output(release)?;
+    let mut offset = 0;
+    while let Ok(Some(piece)) = phase.next(offset).await {
+        offset += piece.len() as u64;
+        output.write(&piece);
+    }
+    let row = parts.store.get(&tables::RELEASES, &(release.app, release.version))?;
+    Ok(row.is_some_and(|row| row.status == ReleaseStatus::Succeeded))
+}
+
+/// A release phase that a config change began goes first.
+async fn no_phase_running(engine: &Engine, app: &App) -> Result<(), StoreError> {
+    let store = &engine.shared.parts.store;
+    let mut committed = store.committed();
+    loop {
+        committed.mark_unchanged();
+        let row = store.get(&tables::APPS, &app.id)?;
+        let running = row.map(|row| service::running_phase(store, &row)).transpose().ok().flatten().flatten();
+        if running.is_none() || committed.changed().await.is_err() {
+            return Ok(());
+        }
+    }
+}
+
 /// Waits until the release is proven, failed, or overtaken by a newer one.
 async fn verify(engine: &Engine, app: &App, version: u64) -> Result<(), String> {
     let parts = &engine.shared.parts;
@@ -305,6 +348,9 @@ fn verdict(engine: &Engine, app: &App, version: u64) -> Result<Option<Result<(),
     let view = rows::view(&parts.store, app.id)?;
     let Some(row) = view.app else { return Ok(Some(Err("The app was destroyed.".into()))) };
     let release = parts.store.get(&tables::RELEASES, &(app.id, version))?;
+    if release.as_ref().is_some_and(|r| r.status == ReleaseStatus::Pending) {
+        return Ok(None);
+    }
     if release.is_some_and(|r| r.status == ReleaseStatus::Failed) {
         let serving = row.current.map_or_else(|| "nothing".into(), |v| format!("v{v}"));
         let reason = format!("v{version} did not start. {serving} is still serving; nothing changed for visitors.");

@@ -73,6 +73,7 @@ pub async fn start(engine: &Engine, wish: Wish) -> Result<(), StoreError> {
                 user_slot,
                 crashes: wish.crashes,
                 restart: false,
+                time_to_live_s: None,
                 created_at: ctx.now,
                 updated_at: ctx.now,
             };
@@ -150,6 +151,14 @@ async fn live(engine: Engine, mut dyno: Dyno, sink: Arc<DynoSink>, fresh: bool) 
         }
         Err(exit) => exit,
     };
+    tell_end(&dyno, &sink, &exit).await;
+    if let Err(e) = ended(&engine, &dyno, &sink).await {
+        tracing::error!(error = %e, dyno = %dyno.id, "engine.end_not_recorded");
+    }
+}
+
+/// The last lines of a dyno.
+pub async fn tell_end(dyno: &Dyno, sink: &DynoSink, exit: &Exit) {
     sink.finish().await;
     if let Some(reason) = &exit.platform_error {
         tracing::warn!(dyno = %dyno.id, %reason, "engine.platform_error");
@@ -159,12 +168,9 @@ async fn live(engine: Engine, mut dyno: Dyno, sink: Arc<DynoSink>, fresh: bool) 
         sink.platform("Error R15 (Memory quota vastly exceeded)");
     }
     sink.platform(&format!("Process exited with status {}", exit.status));
-    if let Err(e) = ended(&engine, &dyno, &sink).await {
-        tracing::error!(error = %e, dyno = %dyno.id, "engine.end_not_recorded");
-    }
 }
 
-fn lost(reason: &str) -> Exit {
+pub fn lost(reason: &str) -> Exit {
     Exit { status: 137, oom: false, platform_error: Some(reason.into()) }
 }
 
@@ -174,7 +180,7 @@ fn is_stopping(engine: &Engine, dyno: &Dyno) -> bool {
 }
 
 /// Unpacks the slug and starts the cage; returns its address.
-async fn begin(engine: &Engine, dyno: &Dyno, sink: &Arc<DynoSink>) -> Result<IpAddr, Exit> {
+pub async fn begin(engine: &Engine, dyno: &Dyno, sink: &Arc<DynoSink>) -> Result<IpAddr, Exit> {
     let parts = &engine.shared.parts;
     let spec = prepare(engine, dyno).await.map_err(|problem| match problem {
         Problem::Checksum { expected, actual } => {
@@ -205,6 +211,7 @@ async fn prepare(engine: &Engine, dyno: &Dyno) -> Result<Spec, Problem> {
     let slug = rows::slug_of(&parts.store, dyno.app, dyno.release).map_err(|e| other(&e))?;
     let slug = slug.ok_or_else(|| Problem::Other("its slug is gone".into()))?;
     let config = service::read_config(&parts.store, &parts.sealer, dyno.app, release.config_version).map_err(|e| other(&e))?;
+    let extra = service::read_dyno_env(&parts.store, &parts.sealer, dyno.id).map_err(|e| other(&e))?;
     let (home, file, owner) =
         (home(engine, dyno), parts.service.slug_path(slug.app, slug.id), parts.runtime.host_user(dyno.user_slot));
     let (app, tmp, checksum) = (home.join("app"), home.join("tmp"), slug.checksum);
@@ -226,7 +233,7 @@ async fn prepare(engine: &Engine, dyno: &Dyno) -> Result<Spec, Problem> {
     Ok(Spec {
         id: dyno.id,
         argv: environment::argv(&dyno.command),
-        env: environment::variables(dyno, config),
+        env: environment::variables(dyno, config, extra),
         cwd: "/app".into(),
         hostname: dyno.id.to_string(),
         mounts: vec![mount(app, "/app"), mount(tmp.clone(), "/tmp"), mount(tmp, "/var/tmp")],

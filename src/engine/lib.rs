@@ -8,6 +8,7 @@ mod builds;
 mod dynos;
 mod environment;
 mod fetch;
+mod one_offs;
 mod pools;
 mod routes;
 mod rows;
@@ -16,13 +17,13 @@ mod sinks;
 pub use fetch::fetch_into;
 
 use builder::Builder;
-use domain::{AppId, Build, BuildStatus, DynoState, EventBody, restart::Backoff, time::Clock};
+use domain::{AppId, Build, BuildStatus, DynoKind, DynoState, EventBody, restart::Backoff, time::Clock};
 use logs::{Logs, Outputs};
 use router::Router;
 use runtime::Runtime;
 use service::{Ctx, Service};
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -90,6 +91,8 @@ struct Shared {
     build_slots: Semaphore,
     /// One task per dyno.
     lives: TaskTracker,
+    /// One-off dynos that have their task.
+    one_offs: Mutex<HashSet<domain::DynoId>>,
     /// The daemon ends: nothing is started any more.
     closing: AtomicBool,
     build_turns: Mutex<HashMap<AppId, Arc<tokio::sync::Mutex<()>>>>,
@@ -110,6 +113,7 @@ impl Engine {
             ports: pools::Ports::new(),
             build_slots,
             lives: TaskTracker::new(),
+            one_offs: Mutex::default(),
             closing: AtomicBool::new(false),
             build_turns: Mutex::default(),
         });
@@ -219,10 +223,10 @@ impl Engine {
             .filter(|b| b.status == BuildStatus::Pending)
             .collect();
         for build in pending {
-            let output = self.shared.parts.outputs.live(build.id);
+            let output = self.shared.parts.outputs.live(build.id.0);
             output.line(" !     The platform was restarted during the build; push again.");
             builds::finish_failed(self, &build, "The platform was restarted during the build.").await?;
-            self.shared.parts.outputs.close(build.id);
+            self.shared.parts.outputs.close(build.id.0);
         }
         Ok(())
     }
@@ -248,7 +252,10 @@ impl Engine {
                 self.shared.users.reserve(dyno.user_slot);
                 dyno.port.into_iter().for_each(|port| self.shared.ports.reserve(port));
                 let app = dyno.app;
-                dynos::take_back(self, dyno).await?;
+                match dyno.kind {
+                    DynoKind::Formation => dynos::take_back(self, dyno).await?,
+                    DynoKind::OneOff => one_offs::take_back(self, dyno).await?,
+                }
                 self.wake(app); // also when the app was destroyed meanwhile
             }
         }

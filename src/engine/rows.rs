@@ -6,11 +6,8 @@ use domain::{
     plan::{Wanted, WantedType},
     size,
 };
-use service::Ctx;
+use service::{Ctx, RELEASE};
 use store::{ReadRows, StoreError, Tx, tables};
-
-/// Process type that is not part of the formation.
-const RELEASE: &str = "release";
 
 /// What an app's actor looks at.
 pub struct View {
@@ -119,6 +116,7 @@ impl Engine {
                 let Some(dyno) = tx.get(&tables::DYNOS, &id)? else { return Ok(()) };
                 tx.delete(&tables::DYNOS, &id);
                 tx.delete(&tables::DYNO_BY_APP, &(dyno.app, id));
+                tx.delete_all(&tables::DYNO_ENV, &id)?;
                 tx.event(ctx.now, Some(dyno.app), None, None, EventBody::DynoChanged { dyno: id })?;
                 Ok(())
             })

@@ -1,7 +1,7 @@
 //! From a cage's bytes to the app's log.
 
 use domain::DynoId;
-use logs::{AppLog, LineReader, Position, now_us};
+use logs::{AppLog, LineReader, Output, Position, now_us};
 use runtime::Sink;
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -20,6 +20,7 @@ pub struct DynoSink {
     ps: String,
     state: Mutex<State>,
     safe: Arc<watch::Sender<u64>>,
+    copy: Option<Arc<Output>>,
 }
 
 struct State {
@@ -31,9 +32,14 @@ struct State {
 impl DynoSink {
     /// Lines go to `log` under the name `ps`.
     pub fn new(log: Arc<AppLog>, dyno: DynoId, ps: String) -> Arc<Self> {
+        Self::with_copy(log, dyno, ps, None)
+    }
+
+    /// The bytes go to `copy`, too, as they are.
+    pub fn with_copy(log: Arc<AppLog>, dyno: DynoId, ps: String, copy: Option<Arc<Output>>) -> Arc<Self> {
         let received = log.position(dyno);
         let state = Mutex::new(State { reader: LineReader::default(), received });
-        Arc::new(Self { log, dyno, ps, state, safe: Arc::new(watch::channel(received).0) })
+        Arc::new(Self { log, dyno, ps, state, safe: Arc::new(watch::channel(received).0), copy })
     }
 
     /// The dyno ended: its unfinished line is a line. Returns when all of it is stored.
@@ -74,6 +80,9 @@ impl Sink for DynoSink {
         let mut lines = Vec::new();
         if end.saturating_sub(state.received) > bytes.len() as u64 {
             state.reader.finish(|line| lines.push(line)); // lines are missing between; do not glue what is around them
+        }
+        if let Some(copy) = &self.copy {
+            copy.write(&bytes[bytes.len() - fresh..]);
         }
         state.reader.push(&bytes[bytes.len() - fresh..], |line| lines.push(line));
         state.received = state.received.max(end);

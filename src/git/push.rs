@@ -227,7 +227,7 @@ impl Receiver {
             writer.write_all(format!(" !     Push rejected: {}\n", e.public).as_bytes()).await?;
             return Ok(false);
         }
-        let output = service.outputs().live(id);
+        let output = service.outputs().live(id.0);
         let (mut offset, mut listening) = (0, true);
         while let Some(piece) = output.next(offset).await? {
             offset += piece.len() as u64;

@@ -1,7 +1,7 @@
-//! Output of builds: written once, readable from any offset while it grows and after.
+//! Output of builds and release phases: written once, readable from any offset while it grows and after.
 
 use bytes::Bytes;
-use domain::{BuildId, limits::BUILD_OUTPUT_BYTES_MAX};
+use domain::limits::BUILD_OUTPUT_BYTES_MAX;
 use std::{
     collections::HashMap,
     fs::{self, File, OpenOptions},
@@ -10,12 +10,13 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 use tokio::sync::watch;
+use uuid::Uuid;
 
-/// All build outputs, one file each.
+/// All outputs, one file each, by the id of the build or release.
 #[derive(Clone)]
 pub struct Outputs {
     dir: Arc<PathBuf>,
-    live: Arc<Mutex<HashMap<BuildId, Arc<Output>>>>,
+    live: Arc<Mutex<HashMap<Uuid, Arc<Output>>>>,
 }
 
 impl Outputs {
@@ -29,13 +30,13 @@ impl Outputs {
     }
 
     /// The output of a build that runs or waits; made when it is asked for first. Ends with [`Outputs::close`].
-    pub fn live(&self, id: BuildId) -> Arc<Output> {
+    pub fn live(&self, id: Uuid) -> Arc<Output> {
         let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
         live.entry(id).or_insert_with(|| Arc::new(Output::new(self.path(id)))).clone()
     }
 
     /// The output of any build: the live one, or the closed file.
-    pub fn read(&self, id: BuildId) -> Arc<Output> {
+    pub fn read(&self, id: Uuid) -> Arc<Output> {
         let live = self.live.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
         live.unwrap_or_else(|| {
             let output = Output::new(self.path(id));
@@ -45,7 +46,7 @@ impl Outputs {
     }
 
     /// Nothing follows; readers come to their end.
-    pub fn close(&self, id: BuildId) {
+    pub fn close(&self, id: Uuid) {
         let output = self.live.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
         if let Some(output) = output {
             output.close();
@@ -53,12 +54,12 @@ impl Outputs {
     }
 
     /// Removes the file of a build.
-    pub fn remove(&self, id: BuildId) {
+    pub fn remove(&self, id: Uuid) {
         self.close(id);
         let _ = fs::remove_file(self.path(id)); // it may never have been written
     }
 
-    fn path(&self, id: BuildId) -> PathBuf {
+    fn path(&self, id: Uuid) -> PathBuf {
         self.dir.join(format!("{id}.txt"))
     }
 }
@@ -138,13 +139,12 @@ impl Output {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use uuid::Uuid;
 
     #[tokio::test]
     async fn readers_see_lines_as_they_come_and_again_after_the_end() {
         let dir = tempfile::tempdir().expect("dir");
         let outputs = Outputs::open(dir.path()).expect("outputs");
-        let id = BuildId::from(Uuid::from_u128(1));
+        let id = Uuid::from_u128(1);
         let output = outputs.live(id);
         output.line("one");
         let reader = outputs.read(id);

@@ -144,17 +144,20 @@ impl Service {
     pub async fn destroy_app(&self, ctx: &Ctx, app: &str) -> Result<App> {
         let app = self.app_for(ctx, Action::Manage, app)?;
         let ctx = ctx.clone();
-        let (app, builds) = self
+        let (app, builds, releases) = self
             .store()
             .commit(move |tx| {
                 let app = find_app(tx, &app.id.to_string())?;
                 let builds = tx.scan(&tables::BUILD_BY_APP, &app.id)?;
+                let releases = tx.scan(&tables::RELEASES, &app.id)?;
                 remove_rows(tx, &app)?;
                 tx.event(ctx.now, Some(app.id), ctx.account(), ctx.request_id.clone(), EventBody::AppDestroyed)?;
-                Ok::<_, Error>((app, builds))
+                Ok::<_, Error>((app, builds, releases))
             })
             .await?;
-        builds.into_iter().for_each(|build| self.outputs().remove(build));
+        builds.into_iter().for_each(|build| self.outputs().remove(build.0));
+        let phases = releases.into_iter().filter(|release| release.output_key.is_some());
+        phases.for_each(|release| self.outputs().remove(release.id.0));
         Ok(app)
     }
 }

@@ -48,7 +48,7 @@ impl Service {
             updated_at: ctx.now,
         };
         // Readers that come before the build runs wait for it instead of finding an end.
-        self.outputs().live(build.id);
+        self.outputs().live(build.id.0);
         let (ctx2, row) = (ctx.clone(), build.clone());
         let stored = self
             .store()
@@ -70,7 +70,7 @@ impl Service {
             })
             .await;
         if let Err(e) = stored {
-            self.outputs().remove(build.id);
+            self.outputs().remove(build.id.0);
             return Err(e);
         }
         self.log_action(app.id, ctx, "Build started");
@@ -147,7 +147,7 @@ impl Service {
 }
 
 /// Compares secrets by their hashes, so that the time taken tells nothing about them.
-fn same(a: &str, b: &str) -> bool {
+pub(crate) fn same(a: &str, b: &str) -> bool {
     use ring::digest::{SHA256, digest};
     digest(&SHA256, a.as_bytes()).as_ref() == digest(&SHA256, b.as_bytes()).as_ref()
 }

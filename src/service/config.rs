@@ -98,7 +98,7 @@ impl Service {
     }
 }
 
-fn check_size(config: &Config) -> Result<()> {
+pub(crate) fn check_size(config: &Config) -> Result<()> {
     let bytes: usize = config.iter().map(|(k, v)| k.len() + v.len()).sum();
     if bytes > CONFIG_BYTES_MAX {
         return Err(Error::invalid(format!(

@@ -1,6 +1,6 @@
 //! Formation: how many dynos of which type and size.
 
-use crate::{Action, Ctx, Error, Result, Service, find_app};
+use crate::{Action, Ctx, Error, Result, Service, find_app, one_offs::RELEASE};
 use domain::{App, EventBody, Formation, SlugId, limits::DYNOS_PER_APP_MAX, plan::WEB, size};
 use std::collections::BTreeMap;
 use store::{ReadRows, Tx, tables};
@@ -36,9 +36,6 @@ impl std::str::FromStr for Quantity {
         text.parse().map(Self::Exactly).map_err(|_| bad())
     }
 }
-
-/// The process type of the release phase; never scaled.
-const RELEASE: &str = "release";
 
 /// After a new slug: types that are new get an entry; the first `web` starts with one. Types that are gone keep theirs,
 /// unseen, until the release is proven: the way back needs them.

@@ -13,6 +13,7 @@ mod dynos;
 mod error;
 mod formation;
 mod log_sessions;
+mod one_offs;
 mod releases;
 mod sources;
 
@@ -25,7 +26,8 @@ pub use context::{Actor, Ctx};
 pub use error::{Error, Kind, Result};
 pub use formation::{FormationChange, Quantity};
 pub use log_sessions::LogRequest;
-pub use releases::{ReleaseDraft, add_release};
+pub use one_offs::{NewDyno, RELEASE, read_dyno_env};
+pub use releases::{ReleaseDraft, add_release, running_phase};
 pub use sources::Source;
 
 use domain::{App, AppId, time::Clock};

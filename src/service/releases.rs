@@ -1,6 +1,11 @@
 //! Releases.
 
-use crate::{Action, Ctx, Error, Result, Service, find_app, formation};
+use crate::{
+    Action, Ctx, Error, Result, Service,
+    auth::random_key,
+    find_app, formation,
+    one_offs::{self, RELEASE},
+};
 use domain::{App, EventBody, Release, ReleaseId, ReleaseStatus, SlugId};
 use store::{ReadRows, Tx, tables};
 use uuid::Uuid;
@@ -13,25 +18,35 @@ pub struct ReleaseDraft {
     pub slug: Option<SlugId>,
 }
 
-/// Adds a release and makes it the wanted one. The caller puts the app's row afterwards.
+/// Adds a release and makes it the wanted one; with a release phase only when that succeeds, and its dyno is asked for
+/// here (`runtime.md` section 11). The caller puts the app's row afterwards.
 ///
 /// # Errors
-/// When the rows can not be read or written.
+/// `release_phase` while the phase of another release runs; when the rows can not be read or written.
 pub fn add_release(tx: &mut Tx, ctx: &Ctx, app: &mut App, draft: ReleaseDraft) -> Result<Release> {
+    if let Some(version) = running_phase(tx, app)? {
+        let text = format!("The release phase of v{version} is running; try again when it has ended.");
+        return Err(Error::conflict(text));
+    }
+    let slug = draft.slug.map(|slug| tx.get(&tables::SLUGS, &slug)).transpose()?.flatten();
+    let phase = slug.and_then(|slug| slug.process_types.get(RELEASE).cloned());
     let release = Release {
         id: Uuid::new_v4().into(),
         app: app.id,
         version: app.next_version,
-        status: ReleaseStatus::Succeeded,
+        status: if phase.is_some() { ReleaseStatus::Pending } else { ReleaseStatus::Succeeded },
         description: draft.description,
         slug: draft.slug,
         config_version: app.config_version,
         user: ctx.account().unwrap_or(app.owner),
+        output_key: phase.as_ref().map(|_| random_key()).transpose()?,
         created_at: ctx.now,
         updated_at: ctx.now,
     };
     app.next_version += 1;
-    app.current = Some(release.version);
+    if phase.is_none() {
+        app.current = Some(release.version);
+    }
     app.released_at = Some(ctx.now);
     app.updated_at = ctx.now;
     tx.put(&tables::RELEASES, &(app.id, release.version), &release)?;
@@ -39,9 +54,22 @@ pub fn add_release(tx: &mut Tx, ctx: &Ctx, app: &mut App, draft: ReleaseDraft) -
     if let Some(slug) = draft.slug {
         formation::follow_slug(tx, ctx, app, slug)?;
     }
+    if let Some(command) = phase {
+        one_offs::add_phase(tx, ctx, app, release.version, &command)?;
+    }
     let body = EventBody::ReleaseCreated { version: release.version };
     tx.event(ctx.now, Some(app.id), ctx.account(), ctx.request_id.clone(), body)?;
     Ok(release)
+}
+
+/// The release whose phase is not over.
+///
+/// # Errors
+/// When the rows can not be read.
+pub fn running_phase(rows: &impl ReadRows, app: &App) -> Result<Option<u64>> {
+    let Some(newest) = app.next_version.checked_sub(1) else { return Ok(None) };
+    let row = rows.get(&tables::RELEASES, &(app.id, newest))?;
+    Ok(row.filter(|r| r.status == ReleaseStatus::Pending).map(|r| r.version))
 }
 
 fn find(rows: &impl ReadRows, app: &App, id_or_version: &str) -> Result<Release> {
@@ -72,6 +100,35 @@ impl Service {
         let app = self.app_for(ctx, Action::Read, app)?;
         let release = find(self.store(), &app, id_or_version)?;
         Ok((app, release))
+    }
+
+    /// The release behind an output address.
+    ///
+    /// # Errors
+    /// `not_found` for a wrong address.
+    pub fn release_for_output(&self, id: &str, key: &str) -> Result<Release> {
+        let missing = || Error::not_found("release", "Couldn't find that release.");
+        let id: ReleaseId = id.parse().map_err(|_| missing())?;
+        let at = self.store().get(&tables::RELEASE_BY_ID, &id)?.ok_or_else(missing)?;
+        let release = self.store().get(&tables::RELEASES, &at)?.ok_or_else(missing)?;
+        let right = release.output_key.as_ref().is_some_and(|known| crate::builds::same(known, key));
+        if right { Ok(release) } else { Err(missing()) }
+    }
+
+    /// The output of a release phase: what there is and what comes, until the phase is over.
+    ///
+    /// # Errors
+    /// When the row can not be read.
+    pub fn phase_output(&self, release: &Release) -> Result<std::sync::Arc<logs::Output>> {
+        let (outputs, id) = (self.outputs(), release.id.0);
+        let output = outputs.live(id);
+        // Looked at afterwards: whoever ends the phase closes the output after its verdict.
+        let row = self.store().get(&tables::RELEASES, &(release.app, release.version))?;
+        if row.is_some_and(|row| row.status == ReleaseStatus::Pending) {
+            return Ok(output);
+        }
+        outputs.close(id);
+        Ok(outputs.read(id))
     }
 
     /// Makes a new release of the code and config of an older one.

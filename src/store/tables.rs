@@ -76,6 +76,8 @@ tables! {
     DOMAIN_BY_APP = 19, "domain_by_app", (AppId, String) => Present;
     /// Events by sequence number.
     EVENTS = 20, "event", u64 => Event;
+    /// Environment that came with the call for a one-off dyno: dyno, piece.
+    DYNO_ENV = 21, "dyno_env", (DynoId, u32) => SealedChunk;
 }
 
 /// The key of the schema number in [`META`].

@@ -9,6 +9,7 @@ mod git;
 mod house;
 mod isolation;
 mod load;
+mod one_offs;
 mod restart;
 mod routing;
 mod schema;

@@ -1,0 +1,187 @@
+//! One-off dynos: each runs once, whatever happens to the daemon, and is never restarted. A release phase is one, too.
+//!
+//! ```text
+//! row "starting" (made by the service) -> user -> cage -> row "up" -> ended -> (release phase: verdict) -> row removed
+//! ```
+//! A row that is "up" without a cage ran already; one that is "starting" without a cage did not.
+
+use crate::{Engine, dynos, rows, sinks::DynoSink};
+use domain::{
+    AppId, Dyno, DynoId, DynoKind, DynoState, EventBody, ReleaseStatus,
+    limits::{ONE_OFF_SECONDS_MAX, STOP_GRACE_MS},
+};
+use logs::Output;
+use runtime::Exit;
+use service::RELEASE;
+use std::{sync::Arc, time::Duration};
+use store::{ReadRows, StoreError, Tx, tables};
+
+/// Starts what waits, stops what shall not go on. Called by the app's actor; may be called at any time.
+pub async fn look_after(engine: &Engine, app_exists: bool, dynos: &[Dyno]) -> Result<(), StoreError> {
+    for dyno in dynos.iter().filter(|d| d.kind == DynoKind::OneOff && d.state != DynoState::Stopping) {
+        if dyno.restart || !app_exists {
+            dynos::stop(engine, dyno.id).await?;
+        }
+        if dyno.state == DynoState::Starting && engine.claim_one_off(dyno.id) {
+            engine.shared.lives.spawn(run(engine.clone(), dyno.clone()));
+        }
+    }
+    Ok(())
+}
+
+/// After a restart of the daemon.
+pub async fn take_back(engine: &Engine, mut dyno: Dyno) -> Result<(), StoreError> {
+    let parts = &engine.shared.parts;
+    let sink = sink(engine, &dyno)?;
+    let recovered = parts.runtime.recover(dyno.id, sink.clone()).await.unwrap_or(None);
+    let cut_phase = dyno.ptype == RELEASE && (recovered.is_some() || dyno.state != DynoState::Starting);
+    if cut_phase {
+        // Whoever waited for its verdict is gone, so it is not left to switch releases later (`runtime.md` section 11).
+        sink.platform("The platform was restarted during the release phase; it failed");
+        return over(engine, &dyno, false).await;
+    }
+    match (recovered, dyno.state) {
+        (Some(address), _) => {
+            dyno.address = Some(address);
+            engine.claim_one_off(dyno.id);
+            if dyno.state == DynoState::Stopping {
+                let _ = parts.runtime.stop(dyno.id, STOP_GRACE_MS).await; // if it has ended meanwhile, the wait tells
+            }
+            engine.shared.lives.spawn(finish(engine.clone(), dyno, sink));
+            Ok(())
+        }
+        // Never started: the actor will.
+        (None, DynoState::Starting) => {
+            dynos::release_resources(engine, &dyno).await;
+            engine.update_dyno(dyno.id, |row| std::mem::take(&mut row.user_slot) > 0).await.map(|_| ())
+        }
+        (None, _) => over(engine, &dyno, false).await,
+    }
+}
+
+fn sink(engine: &Engine, dyno: &Dyno) -> Result<Arc<DynoSink>, StoreError> {
+    let parts = &engine.shared.parts;
+    let output = output(engine, dyno)?;
+    Ok(DynoSink::with_copy(parts.logs.app(dyno.app), dyno.id, dyno.name(), output))
+}
+
+/// The stored output of a release phase.
+fn output(engine: &Engine, dyno: &Dyno) -> Result<Option<Arc<Output>>, StoreError> {
+    if dyno.ptype != RELEASE {
+        return Ok(None);
+    }
+    let parts = &engine.shared.parts;
+    let release = parts.store.get(&tables::RELEASES, &(dyno.app, dyno.release))?;
+    Ok(release.map(|release| parts.outputs.live(release.id.0)))
+}
+
+async fn run(engine: Engine, mut dyno: Dyno) {
+    let slot = engine.shared.users.take();
+    let given = engine
+        .update_dyno(dyno.id, move |row| {
+            row.user_slot = slot.unwrap_or(0);
+            slot.is_some() && row.state == DynoState::Starting
+        })
+        .await;
+    let sink = match (given, sink(&engine, &dyno)) {
+        (Ok(Some(row)), Ok(sink)) => {
+            dyno = row;
+            sink
+        }
+        (given, sink) => {
+            let reason = given.err().or(sink.err()).map_or_else(|| "stopped, or no user is free".into(), |e| e.to_string());
+            tracing::warn!(dyno = %dyno.id, %reason, "engine.one_off_not_started");
+            slot.into_iter().for_each(|slot| engine.shared.users.give_back(slot));
+            if let Err(e) = over(&engine, &dyno, false).await {
+                tracing::error!(error = %e, dyno = %dyno.id, "engine.end_not_recorded");
+            }
+            return;
+        }
+    };
+    match dynos::begin(&engine, &dyno, &sink).await {
+        Ok(address) => {
+            dyno.address = Some(address);
+            match engine.set_up(&dyno).await {
+                Ok(Some(_)) => sink.platform("State changed from starting to up"),
+                // Told to stop before there was a cage.
+                Ok(None) => {
+                    let _ = engine.shared.parts.runtime.stop(dyno.id, STOP_GRACE_MS).await; // ended by itself is as good
+                }
+                Err(e) => tracing::error!(error = %e, dyno = %dyno.id, "engine.state_not_recorded"),
+            }
+            finish(engine, dyno, sink).await;
+        }
+        Err(exit) => ended(&engine, &dyno, &sink, &exit).await,
+    }
+}
+
+/// Waits for the end, or for the time that it may live.
+async fn finish(engine: Engine, dyno: Dyno, sink: Arc<DynoSink>) {
+    let runtime = &engine.shared.parts.runtime;
+    let lives = Duration::from_secs(dyno.time_to_live_s.unwrap_or(ONE_OFF_SECONDS_MAX));
+    let lived = Duration::from_millis(engine.shared.parts.clock.now().since_ms(dyno.created_at));
+    let exit = match tokio::time::timeout(lives.saturating_sub(lived), runtime.wait(dyno.id)).await {
+        Ok(exit) => exit,
+        Err(_) => {
+            sink.platform("Stopping all processes with SIGTERM");
+            let _ = runtime.stop(dyno.id, STOP_GRACE_MS).await; // ended meanwhile is as good
+            runtime.wait(dyno.id).await
+        }
+    };
+    let exit = exit.unwrap_or_else(|e| dynos::lost(&e.to_string()));
+    ended(&engine, &dyno, &sink, &exit).await;
+}
+
+async fn ended(engine: &Engine, dyno: &Dyno, sink: &DynoSink, exit: &Exit) {
+    dynos::tell_end(dyno, sink, exit).await;
+    sink.platform("State changed from up to complete");
+    let good = exit.status == 0 && exit.platform_error.is_none();
+    if let Err(e) = over(engine, dyno, good).await {
+        tracing::error!(error = %e, dyno = %dyno.id, "engine.end_not_recorded");
+    }
+}
+
+/// Verdict of a release phase, then the row goes, then the cage: never the other way round, or it would run again.
+async fn over(engine: &Engine, dyno: &Dyno, good: bool) -> Result<(), StoreError> {
+    if dyno.ptype == RELEASE {
+        engine.finish_phase(dyno.app, dyno.release, good).await?;
+        let release = engine.shared.parts.store.get(&tables::RELEASES, &(dyno.app, dyno.release))?;
+        release.into_iter().for_each(|release| engine.shared.parts.outputs.close(release.id.0));
+    }
+    engine.forget_dyno(dyno.id).await?;
+    dynos::release_resources(engine, dyno).await;
+    engine.shared.one_offs.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(&dyno.id);
+    Ok(())
+}
+
+impl Engine {
+    /// True for the first who asks: a one-off is started once in the life of a daemon.
+    fn claim_one_off(&self, id: DynoId) -> bool {
+        self.shared.one_offs.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(id)
+    }
+
+    /// The release phase is over: its release becomes the wanted one, or failed and the old one stays.
+    async fn finish_phase(&self, app: AppId, version: u64, good: bool) -> Result<(), StoreError> {
+        let now = self.shared.parts.clock.now();
+        let work = move |tx: &mut Tx| {
+            let release = tx.get(&tables::RELEASES, &(app, version))?.filter(|r| r.status == ReleaseStatus::Pending);
+            let (Some(mut row), Some(mut release)) = (tx.get(&tables::APPS, &app)?, release) else { return Ok(false) };
+            release.status = if good { ReleaseStatus::Succeeded } else { ReleaseStatus::Failed };
+            release.updated_at = now;
+            tx.put(&tables::RELEASES, &(app, version), &release)?;
+            if good {
+                row.current = Some(version);
+                tx.put(&tables::APPS, &app, &row)?;
+            }
+            tx.event(now, Some(app), None, None, EventBody::ReleaseChanged { version })?;
+            Ok::<_, StoreError>(true)
+        };
+        if self.shared.parts.store.commit(work).await? && !good {
+            let serving = rows::view(&self.shared.parts.store, app)?.app.and_then(|row| row.current);
+            let serving = serving.map_or_else(|| "nothing".into(), |v| format!("v{v}"));
+            let text = format!("Release v{version} failed in its release phase; {serving} is still serving");
+            self.shared.parts.logs.app(app).write("app", "api", text);
+        }
+        Ok(())
+    }
+}

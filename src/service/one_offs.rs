@@ -1,0 +1,167 @@
+//! One-off dynos: rows that the engine starts once.
+
+use crate::{Action, Ctx, Error, Result, Service, config::Config, find_app};
+use domain::{
+    App, AppId, Dyno, DynoId, DynoKind, DynoState, EventBody,
+    limits::{ONE_OFF_SECONDS_MAX, ONE_OFFS_MAX, RELEASE_PHASE_SECONDS_MAX},
+    names, size,
+};
+use std::collections::BTreeMap;
+use store::{ReadRows, Sealer, Tx, tables};
+use uuid::Uuid;
+
+/// Process type of the release phase; never scaled.
+pub const RELEASE: &str = "release";
+/// Process type of a one-off dyno that names none.
+const RUN: &str = "run";
+const COMMAND_BYTES_MAX: usize = 32 << 10;
+
+/// What to run.
+#[derive(Clone, Debug, Default)]
+pub struct NewDyno {
+    /// For bash.
+    pub command: String,
+    /// Process type; `run` when none is given.
+    pub ptype: Option<String>,
+    /// Size name.
+    pub size: Option<String>,
+    /// On top of the config vars.
+    pub env: BTreeMap<String, String>,
+    /// The caller wants to talk to it.
+    pub attach: bool,
+    /// It is ended after this time.
+    pub time_to_live_s: Option<u64>,
+}
+
+fn env_context(dyno: DynoId) -> Vec<u8> {
+    format!("dyno env {dyno}").into_bytes()
+}
+
+/// The environment that came with the call.
+///
+/// # Errors
+/// When it does not open.
+pub fn read_dyno_env(rows: &impl ReadRows, sealer: &Sealer, dyno: DynoId) -> Result<Config> {
+    let chunks = rows.scan(&tables::DYNO_ENV, &dyno)?;
+    if chunks.is_empty() {
+        return Ok(Config::new());
+    }
+    let plain = sealer.open(&env_context(dyno), &chunks)?;
+    serde_json::from_slice(&plain).map_err(|e| Error::internal(format!("environment of {dyno}: {e}")))
+}
+
+/// A row that the engine starts once. `app` says which release and who it belongs to.
+fn row(tx: &Tx, ctx: &Ctx, app: AppId, release: u64, ptype: &str, command: &str) -> Result<Dyno> {
+    let mut taken = Vec::new();
+    for id in tx.scan(&tables::DYNO_BY_APP, &app)? {
+        taken.extend(tx.get(&tables::DYNOS, &id)?.filter(|d| d.kind == DynoKind::OneOff));
+    }
+    if taken.len() >= ONE_OFFS_MAX {
+        return Err(Error::limited(
+            "one_offs",
+            format!("{ONE_OFFS_MAX} one-off dynos of this app are running; stop some first."),
+        ));
+    }
+    let id: DynoId = Uuid::new_v4().into();
+    // Four digits, as people know them, spread by the id.
+    let first = 1000 + u32::from(u16::from_le_bytes([id.as_bytes()[0], id.as_bytes()[1]])) % 9000;
+    let num = (first..10_000).chain(1000..first).find(|n| !taken.iter().any(|d| d.num == *n)).unwrap_or(first);
+    Ok(Dyno {
+        id,
+        app,
+        kind: DynoKind::OneOff,
+        ptype: ptype.into(),
+        num,
+        command: command.into(),
+        release,
+        generation: 0,
+        size: size::DEFAULT_SIZE.into(),
+        state: DynoState::Starting,
+        port: None,
+        address: None,
+        user_slot: 0, // the engine gives one
+        crashes: 0,
+        restart: false,
+        time_to_live_s: Some(ONE_OFF_SECONDS_MAX),
+        created_at: ctx.now,
+        updated_at: ctx.now,
+    })
+}
+
+fn put(tx: &mut Tx, ctx: &Ctx, dyno: &Dyno) -> Result<()> {
+    tx.put(&tables::DYNOS, &dyno.id, dyno)?;
+    tx.put(&tables::DYNO_BY_APP, &(dyno.app, dyno.id), &dyno.id)?;
+    tx.event(ctx.now, Some(dyno.app), ctx.account(), ctx.request_id.clone(), EventBody::DynoChanged { dyno: dyno.id })?;
+    Ok(())
+}
+
+/// The dyno of a release phase, in the transaction that makes the release.
+pub(crate) fn add_phase(tx: &mut Tx, ctx: &Ctx, app: &App, release: u64, command: &str) -> Result<()> {
+    let mut dyno = row(tx, ctx, app.id, release, RELEASE, command)?;
+    let entry = tx.get(&tables::FORMATION, &(app.id, RELEASE.to_string()))?;
+    dyno.size = entry.map_or(dyno.size, |entry| entry.size);
+    dyno.time_to_live_s = Some(RELEASE_PHASE_SECONDS_MAX);
+    put(tx, ctx, &dyno)
+}
+
+impl Service {
+    /// Asks for a one-off dyno of the current release.
+    ///
+    /// # Errors
+    /// `not_found`, `forbidden`; `invalid_params` for an app without code or a request that makes no sense; `one_offs` when
+    /// too many are running.
+    pub async fn run_dyno(&self, ctx: &Ctx, app: &str, new: NewDyno) -> Result<(App, Dyno)> {
+        let app = self.app_for(ctx, Action::Write, app)?;
+        check(&new)?;
+        let (ctx2, sealer, id) = (ctx.clone(), self.parts().sealer.clone(), app.id);
+        let (app, dyno) = self
+            .store()
+            .commit(move |tx| {
+                let app = find_app(tx, &id.to_string())?;
+                let release = app.current.filter(|_| crate::config::current_slug(tx, &app).is_ok_and(|slug| slug.is_some()));
+                let release = release.ok_or_else(|| Error::invalid("The app has no code to run yet; deploy first."))?;
+                let mut dyno = row(tx, &ctx2, id, release, new.ptype.as_deref().unwrap_or(RUN), &new.command)?;
+                if let Some(wanted) = &new.size {
+                    let found =
+                        size::find(wanted).ok_or_else(|| Error::invalid(format!("There is no dyno size {wanted:?}.")))?;
+                    dyno.size = found.name.into();
+                }
+                dyno.time_to_live_s = new.time_to_live_s.or(dyno.time_to_live_s);
+                if !new.env.is_empty() {
+                    let plain = serde_json::to_vec(&new.env).map_err(|e| Error::internal(e.to_string()))?;
+                    for (index, chunk) in (0u32..).zip(sealer.seal(&env_context(dyno.id), &plain)?) {
+                        tx.put(&tables::DYNO_ENV, &(dyno.id, index), &chunk)?;
+                    }
+                }
+                put(tx, &ctx2, &dyno)?;
+                Ok::<_, Error>((app, dyno))
+            })
+            .await?;
+        self.log_action(id, ctx, &format!("Starting process with command `{}`", dyno.command));
+        Ok((app, dyno))
+    }
+}
+
+fn check(new: &NewDyno) -> Result<()> {
+    if new.command.trim().is_empty() || new.command.contains('\0') || new.command.len() > COMMAND_BYTES_MAX {
+        return Err(Error::invalid(format!("command must be text of 1 to {COMMAND_BYTES_MAX} bytes.")));
+    }
+    if new.attach {
+        return Err(Error::invalid(
+            "Attached one-off dynos are not there yet; start it detached and read its output in the log.",
+        ));
+    }
+    if new.ptype.as_deref().is_some_and(|t| !names::is_process_type(t) || t == domain::plan::WEB || t == RELEASE) {
+        return Err(Error::invalid("type must be a process type other than web and release."));
+    }
+    if new.time_to_live_s.is_some_and(|s| !(1..=ONE_OFF_SECONDS_MAX).contains(&s)) {
+        return Err(Error::invalid(format!("time_to_live must be 1 to {ONE_OFF_SECONDS_MAX} seconds.")));
+    }
+    for (key, value) in &new.env {
+        names::check_config_key(key).map_err(Error::invalid)?;
+        if value.contains('\0') {
+            return Err(Error::invalid(format!("Value of {key} has a NUL character.")));
+        }
+    }
+    crate::config::check_size(&new.env)
+}

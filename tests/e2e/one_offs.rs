@@ -1,0 +1,173 @@
+//! One-off dynos and release phases (`runtime.md` sections 11 and 13; the numbers are those of its section 14).
+
+use crate::support::*;
+use serde_json::{Value, json};
+
+fn deployed() -> (Platform, Repo) {
+    let platform = Platform::start();
+    platform.create("shop");
+    let repo = Repo::of("procfile");
+    repo.deploy(&platform, "shop");
+    (platform, repo)
+}
+
+fn start(platform: &Platform, body: Value) -> String {
+    let answer = platform.api("POST", "/apps/shop/dynos", Some(body));
+    assert_eq!(answer.status, 201, "{}", answer.text);
+    let dyno = answer.json();
+    assert_eq!((dyno["state"].as_str(), dyno["attach_url"].is_null()), (Some("starting"), true));
+    dyno["name"].as_str().unwrap().to_string()
+}
+
+fn count(log: &str, needle: &str) -> usize {
+    log.lines().filter(|line| line.contains(needle)).count()
+}
+
+#[test]
+fn one_off_44_45_46_runs_once_writes_to_the_log_and_ends() {
+    if !root_or_skip("running dynos") {
+        return;
+    }
+    let (platform, _) = deployed();
+    let name = start(&platform, json!({ "command": "echo \"hi $X from $DYNO\"; exit 3", "env": { "X": "there" } }));
+    let number: u32 = name.strip_prefix("run.").unwrap().parse().unwrap();
+    assert!((1000..10_000).contains(&number));
+    let log = platform.wait_log("shop", &format!("heroku[{name}]: State changed from up to complete"));
+    assert!(log.contains(&format!("app[{name}]: hi there from {name}")), "{log}");
+    assert!(log.contains(&format!("heroku[{name}]: Process exited with status 3")), "{log}");
+    assert!(
+        log.contains("app[api]: Starting process with command `echo \"hi $X from $DYNO\"; exit 3` by user admin@localhost")
+    );
+    eventually("it is gone", || (platform.api("GET", &format!("/apps/shop/dynos/{name}"), None).status == 404).then_some(()));
+
+    let short = start(&platform, json!({ "command": "sleep 100", "time_to_live": 1 }));
+    platform.wait_log("shop", &format!("heroku[{short}]: Process exited with status 143"));
+    let stopped = start(&platform, json!({ "command": "sleep 100", "type": "console", "size": "standard-2x" }));
+    assert!(stopped.starts_with("console."), "{stopped}");
+    eventually("up", || {
+        (platform.api("GET", &format!("/apps/shop/dynos/{stopped}"), None).json()["state"] == "up").then_some(())
+    });
+    assert_eq!(platform.api("POST", &format!("/apps/shop/dynos/{stopped}/actions/stop"), None).status, 202);
+    platform.wait_log("shop", &format!("heroku[{stopped}]: Process exited with status 143"));
+    eventually("not restarted", || {
+        let left = platform.api("GET", "/apps/shop/dynos", None).json();
+        left.as_array().unwrap().iter().all(|d| d["type"] == "web").then_some(())
+    });
+
+    platform.create("empty");
+    for (app, body) in [
+        ("empty", json!({ "command": "ls" })),
+        ("shop", json!({ "command": " " })),
+        ("shop", json!({ "command": "ls", "time_to_live": 100_000 })),
+        ("shop", json!({ "command": "ls", "type": "web" })),
+        ("shop", json!({ "command": "ls", "size": "huge" })),
+        ("shop", json!({ "command": "ls", "env": { "A B": "x" } })),
+    ] {
+        let answer = platform.api("POST", &format!("/apps/{app}/dynos"), Some(body.clone()));
+        assert_eq!((answer.status, answer.json()["id"].as_str()), (422, Some("invalid_params")), "{body}");
+    }
+    for _ in 0..50 {
+        start(&platform, json!({ "command": "sleep 100" }));
+    }
+    let one_more = platform.api("POST", "/apps/shop/dynos", Some(json!({ "command": "ls" })));
+    assert_eq!(one_more.json()["id"], "one_offs", "{}", one_more.text);
+}
+
+#[test]
+fn one_off_survives_a_kill_of_the_daemon_and_runs_once() {
+    if !root_or_skip("running dynos") {
+        return;
+    }
+    let (mut platform, _) = deployed();
+    let name = start(&platform, json!({ "command": "echo begin; sleep 3; echo \"end\"" }));
+    platform.wait_log("shop", &format!("app[{name}]: begin"));
+    platform.signal("KILL");
+    platform.wait_end();
+    platform.boot();
+    let log = platform.wait_log("shop", &format!("heroku[{name}]: State changed from up to complete"));
+    assert_eq!((count(&log, &format!("app[{name}]: begin")), count(&log, &format!("app[{name}]: end"))), (1, 1), "{log}");
+    // A row that was written just before the kill is started by the next daemon, once.
+    for round in 0..5 {
+        let name = start(&platform, json!({ "command": format!("echo round-{round}") }));
+        platform.signal("KILL");
+        platform.wait_end();
+        platform.boot();
+        let log = platform.wait_log("shop", &format!("app[{name}]: round-{round}"));
+        assert_eq!(count(&log, &format!("app[{name}]: round-{round}")), 1, "{log}");
+        eventually("gone", || (platform.api("GET", &format!("/apps/shop/dynos/{name}"), None).status == 404).then_some(()));
+        assert_eq!(count(&platform.log("shop"), &format!("app[{name}]: round-{round}")), 1);
+    }
+}
+
+#[test]
+fn release_33_36_phase_decides_whether_a_release_goes_live() {
+    if !root_or_skip("running dynos") {
+        return;
+    }
+    let (platform, repo) = deployed();
+    let with = |command: &str| {
+        repo.write("Procfile", &format!("release: {command}\nweb: ./bin/server\n"));
+        repo.commit("release command");
+    };
+    with("echo \"migrating in $DYNO\" && test \"${GOOD:-yes}\" = yes");
+    let text = repo.deploy(&platform, "shop");
+    assert!(text.contains("Release command declared: this new release will not be available until the command succeeds."));
+    assert!(text.contains("Running release command...") && text.contains("migrating in release."), "{text}");
+    let release = platform.api("GET", "/apps/shop/releases/v4", None).json();
+    assert_eq!((release["status"].as_str(), release["current"].as_bool()), (Some("succeeded"), Some(true)));
+    let output =
+        agent().get(release["output_stream_url"].as_str().unwrap()).call().unwrap().into_body().read_to_string().unwrap();
+    assert!(output.starts_with("migrating in release."), "{output}");
+    assert!(platform.log("shop").contains("app[release."));
+    let phase = platform.api("GET", "/apps/shop/formation/release", None).json();
+    assert_eq!(phase["quantity"], 0, "listed, never scaled");
+
+    // A phase that fails: the push is not rejected, the dynos are never touched, the config stays in the failed release.
+    let serving = platform.api("GET", "/apps/shop/dynos/web.1", None).json()["id"].clone();
+    with("echo broken-migration; exit 7");
+    let (pushed, text) = repo.push(&platform, "shop", "main");
+    assert!(pushed && text.contains("broken-migration") && text.contains("Release command failed. v4 is still serving"), "{text}");
+    assert_eq!(platform.api("GET", "/apps/shop/releases/v5", None).json()["status"], "failed");
+    let set = platform.api("PATCH", "/apps/shop/config-vars", Some(json!({ "GOOD": "no" })));
+    assert_eq!(set.status, 200);
+    let status = |v: u32| platform.api("GET", &format!("/apps/shop/releases/v{v}"), None).json()["status"].clone();
+    eventually("the phase of the config change fails", || (status(6) == "failed").then_some(()));
+    assert_eq!(platform.api("GET", "/apps/shop/dynos/web.1", None).json()["id"], serving);
+
+    // A rollback runs it, too, with code and config of then.
+    let back = platform.api("POST", "/apps/shop/releases", Some(json!({ "release": "v4" }))).json();
+    assert_eq!(
+        (back["version"].as_u64(), back["status"].as_str(), back["current"].as_bool()),
+        (Some(7), Some("pending"), Some(false))
+    );
+    let second = platform.api("PATCH", "/apps/shop/config-vars", Some(json!({ "B": "2" })));
+    if second.status != 200 {
+        assert_eq!((second.status, second.json()["id"].as_str()), (409, Some("conflict")), "one phase at a time");
+    }
+    eventually("live", || (status(7) == "succeeded").then_some(()));
+    eventually("switched", || (platform.api("GET", "/apps/shop/dynos/web.1", None).json()["id"] != serving).then_some(()));
+    assert_eq!(platform.web("shop", "/").status, 200);
+}
+
+#[test]
+fn release_35_phase_that_a_killed_daemon_left_is_failed() {
+    if !root_or_skip("running dynos") {
+        return;
+    }
+    let (mut platform, repo) = deployed();
+    repo.write("Procfile", "release: echo phase-begins; sleep 60\nweb: ./bin/server\n");
+    repo.commit("slow phase");
+    let push = repo.command().args(["push", &platform.git_url("shop"), "main"]).stderr(std::process::Stdio::null()).spawn();
+    platform.wait_log("shop", "]: phase-begins");
+    platform.signal("KILL");
+    platform.wait_end();
+    assert!(!push.unwrap().wait().unwrap().success());
+    platform.boot();
+    let releases = platform.api("GET", "/apps/shop/releases/v4", None).json();
+    assert_eq!((releases["status"].as_str(), releases["current"].as_bool()), (Some("failed"), Some(false)));
+    eventually("its dyno is gone", || {
+        let dynos = platform.api("GET", "/apps/shop/dynos", None).json();
+        dynos.as_array().unwrap().iter().all(|d| d["type"] == "web").then_some(())
+    });
+    eventually("the old one serves", || (platform.web("shop", "/").status == 200).then_some(()));
+}
