@@ -244,6 +244,7 @@ impl Engine {
             }
         }))
         .await;
+        let mut apps = HashSet::new();
         for dyno in rows {
             if dyno.state == DynoState::Crashed {
                 // Killed between the row and the cleaning up: it may still have a cage and a folder.
@@ -256,10 +257,12 @@ impl Engine {
                     DynoKind::Formation => dynos::take_back(self, dyno).await?,
                     DynoKind::OneOff => one_offs::take_back(self, dyno).await?,
                 }
-                self.wake(app); // also when the app was destroyed meanwhile
+                apps.insert(app);
             }
         }
         self.sweep();
+        // Only now: an actor acts on rows, and these may still have been changed above. Also for apps that were destroyed.
+        apps.into_iter().for_each(|app| self.wake(app));
         Ok(())
     }
 

@@ -8,6 +8,7 @@ mod command_line;
 mod git;
 mod house;
 mod isolation;
+mod kill_loop;
 mod load;
 mod one_offs;
 mod restart;

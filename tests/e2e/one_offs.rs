@@ -126,7 +126,10 @@ fn release_33_36_phase_decides_whether_a_release_goes_live() {
     let serving = platform.api("GET", "/apps/shop/dynos/web.1", None).json()["id"].clone();
     with("echo broken-migration; exit 7");
     let (pushed, text) = repo.push(&platform, "shop", "main");
-    assert!(pushed && text.contains("broken-migration") && text.contains("Release command failed. v4 is still serving"), "{text}");
+    assert!(
+        pushed && text.contains("broken-migration") && text.contains("Release command failed. v4 is still serving"),
+        "{text}"
+    );
     assert_eq!(platform.api("GET", "/apps/shop/releases/v5", None).json()["status"], "failed");
     let set = platform.api("PATCH", "/apps/shop/config-vars", Some(json!({ "GOOD": "no" })));
     assert_eq!(set.status, 200);

@@ -1,0 +1,181 @@
+//! `kill -9` of the daemon at random moments, again and again, under dynos that write all the time and are scaled, restarted
+//! and deployed meanwhile: no dyno may die of it, no line may be lost or come twice, nothing may be left.
+//! `TIDEMILL_KILLS=200` makes it the long one.
+
+use crate::support::*;
+use serde_json::json;
+use std::{
+    collections::HashMap,
+    fs,
+    io::Read,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+const WRITERS: usize = 6;
+/// Prints numbered lines, about 0.5 MB a second, and says what signals it got. Its run is named by its start.
+const WRITER: &str = r#"
+import os, signal, sys, time
+run = os.environ["DYNO"] + "-" + str(time.time_ns())
+for n in (signal.SIGHUP, signal.SIGINT, signal.SIGUSR1, signal.SIGPIPE):
+    signal.signal(n, lambda n, f: print("SIGNAL", n, flush=True))
+ending = []
+signal.signal(signal.SIGTERM, lambda n, f: ending.append(1))
+line = 0
+while not ending:
+    for _ in range(25):
+        line += 1
+        sys.stdout.write(f"{run} {line} {'x' * 160}\n")
+    sys.stdout.flush()
+    time.sleep(0.008)
+print(f"{run} {line + 1} last", flush=True)
+"#;
+
+/// Follows the log files of one app over rotations; counts only batches that are closed, as the daemon does.
+fn follow(path: PathBuf, ended: Arc<AtomicBool>, lines: Arc<Mutex<Vec<String>>>) {
+    let mut file: Option<(u64, fs::File, Vec<u8>)> = None;
+    loop {
+        let last_round = ended.load(Ordering::SeqCst);
+        let inode = fs::metadata(&path).map(|m| m.ino()).unwrap_or(0);
+        if let Some((known, handle, pending)) = &mut file {
+            let known = *known;
+            handle.read_to_end(pending).unwrap();
+            if known != inode {
+                handle.read_to_end(pending).unwrap();
+                take(pending, &lines);
+                file = None;
+            }
+        }
+        if file.is_none() && inode != 0 {
+            // A rotation since the look at the inode is noticed by the next round.
+            let handle = fs::File::open(&path).unwrap();
+            let inode = handle.metadata().unwrap().ino();
+            file = Some((inode, handle, Vec::new()));
+            continue;
+        }
+        if last_round {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    if let Some((_, _, pending)) = &file {
+        take(pending, &lines);
+    }
+}
+
+/// All up to the last mark. A batch that was cut by a kill, and then cut off by the next daemon, is overwritten in the file,
+/// so a file is read again from its start when that happened: see the caller, which reads each file once, at its end.
+fn take(bytes: &[u8], lines: &Mutex<Vec<String>>) {
+    let text = String::from_utf8_lossy(bytes);
+    let mut kept = lines.lock().unwrap();
+    kept.extend(text.lines().filter(|l| !l.starts_with('=')).map(String::from));
+}
+
+fn signature(path: &Path) -> Vec<String> {
+    let mut names: Vec<String> =
+        fs::read_dir(path).unwrap().flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn crash_17_8_dynos_and_lines_outlive_many_kills() {
+    if !root_or_skip("running dynos") {
+        return;
+    }
+    let kills: u32 = std::env::var("TIDEMILL_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(20);
+    let seed = std::env::var("TIDEMILL_SEED").ok().and_then(|n| n.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
+    println!("seed {seed}, {kills} kills");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut platform = Platform::start();
+    let repo = Repo::empty();
+    repo.write("writer.py", WRITER);
+    repo.write("Procfile", "worker: exec python3 writer.py\nother: exec python3 writer.py\n");
+    repo.commit("writer");
+    let mut followers = Vec::new();
+    let ended = Arc::new(AtomicBool::new(false));
+    for app in ["still", "busy"] {
+        platform.create(app);
+        repo.deploy(&platform, app);
+        let size = if app == "still" { WRITERS } else { 2 };
+        assert_eq!(
+            platform.api("PATCH", &format!("/apps/{app}/formation/worker"), Some(json!({ "quantity": size }))).status,
+            200
+        );
+        let id = platform.api("GET", &format!("/apps/{app}"), None).json()["id"].as_str().unwrap().to_string();
+        let path = platform.dir.path().join("data/logs").join(format!("{id}.log"));
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let thread = std::thread::spawn({
+            let (ended, lines) = (ended.clone(), lines.clone());
+            move || follow(path, ended, lines)
+        });
+        followers.push((app, thread, lines));
+    }
+    let dynos = |platform: &Platform, app: &str| {
+        let all = platform.api("GET", &format!("/apps/{app}/dynos"), None).json();
+        let up = |d: &&serde_json::Value| d["state"] == "up";
+        let ids: Vec<String> =
+            all.as_array().unwrap().iter().filter(up).map(|d| d["id"].as_str().unwrap().to_string()).collect();
+        ids
+    };
+    let still = eventually("all writers are up", || Some(dynos(&platform, "still")).filter(|ids| ids.len() == WRITERS));
+    let started = Instant::now();
+    for kill in 0..kills {
+        match random.u8(..4) {
+            0 => drop(platform.api("PATCH", "/apps/busy/formation/worker", Some(json!({ "quantity": random.u8(1..4) })))),
+            1 => drop(platform.api("DELETE", "/apps/busy/dynos", None)),
+            2 => drop(platform.api("PATCH", "/apps/busy/config-vars", Some(json!({ "ROUND": kill.to_string() })))),
+            _ => {}
+        }
+        std::thread::sleep(Duration::from_millis(random.u64(0..250)));
+        platform.signal("KILL");
+        platform.wait_end();
+        std::thread::sleep(Duration::from_millis(random.u64(0..60)));
+        platform.boot();
+    }
+    let spent = started.elapsed();
+    let after = eventually("all are taken back", || Some(dynos(&platform, "still")).filter(|ids| ids.len() == WRITERS));
+    assert_eq!(after, still, "no dyno died or was replaced");
+    for app in ["still", "busy"] {
+        platform.api("PATCH", &format!("/apps/{app}/formation/worker"), Some(json!({ "quantity": 0 })));
+        eventually("all are gone", || {
+            platform.api("GET", &format!("/apps/{app}/dynos"), None).json().as_array()?.is_empty().then_some(())
+        });
+    }
+    let data = platform.dir.path().join("data");
+    eventually("no cage is left", || (signature(&data.join("run/dynos")).is_empty()).then_some(()));
+    eventually("no folder is left", || (signature(&data.join("dynos")).is_empty()).then_some(()));
+    std::thread::sleep(Duration::from_millis(100));
+    ended.store(true, Ordering::SeqCst);
+    let mut total = 0;
+    for (app, thread, lines) in followers {
+        thread.join().unwrap();
+        total += check(app, &lines.lock().unwrap());
+    }
+    println!("{kills} kills in {spent:.1?} under {} dynos: {total} lines, none lost, none twice, no dyno died", WRITERS + 2);
+}
+
+/// Every run of every writer is complete up to its last line, in order, each line once.
+fn check(app: &str, lines: &[String]) -> u64 {
+    let mut runs: HashMap<String, (u64, bool)> = HashMap::new();
+    let mut total = 0;
+    for line in lines {
+        let Some((_, text)) = line.split_once(" app worker.") else { continue };
+        let fields: Vec<&str> = text.splitn(4, ' ').collect();
+        assert!(!text.contains("SIGNAL"), "{app}: a dyno got a signal: {line}");
+        let (run, number) = (fields[1], fields[2].parse::<u64>().unwrap());
+        let (before, _) = runs.get(run).copied().unwrap_or((0, false));
+        assert_eq!(number, before + 1, "{app}: {run} goes from {before} to {number}");
+        runs.insert(run.into(), (number, fields[3] == "last"));
+        total += 1;
+    }
+    assert!(total > 1000, "{app}: only {total} lines");
+    let open: Vec<_> = runs.iter().filter(|(_, (_, last))| !last).collect();
+    assert!(open.is_empty(), "{app}: the last lines are missing of {open:?}");
+    total
+}
