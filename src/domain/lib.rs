@@ -5,6 +5,7 @@
 //! changes, so it stays small.
 
 pub mod app;
+pub mod cycle;
 pub mod dyno;
 pub mod event;
 pub mod ids;

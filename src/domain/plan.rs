@@ -197,4 +197,4 @@ fn retire(wanted: &Wanted, web_ready: bool, dynos: &[&Dyno], actions: &mut Vec<A
 
 #[cfg(test)]
 #[path = "plan_tests.rs"]
-mod tests;
+pub(crate) mod tests;

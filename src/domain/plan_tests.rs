@@ -13,7 +13,7 @@ fn wanted(release: u64, proven: bool, fallback: Option<u64>, types: &[(&str, u32
     }
 }
 
-fn dyno(id: u128, ptype: &str, num: u32, release: u64, state: DynoState) -> Dyno {
+pub fn dyno(id: u128, ptype: &str, num: u32, release: u64, state: DynoState) -> Dyno {
     Dyno {
         id: DynoId(Uuid::from_u128(id)),
         app: AppId(Uuid::nil()),

@@ -2,7 +2,7 @@
 
 use crate::{Engine, dynos, one_offs, rows};
 use domain::{
-    AppId,
+    AppId, Dyno, UnixMs,
     plan::{Action, plan},
 };
 use std::{sync::Arc, time::Duration};
@@ -46,7 +46,7 @@ async fn turn(engine: &Engine, id: AppId) -> Result<Turn, store::StoreError> {
     }
     one_offs::look_after(engine, view.app.is_some(), &view.dynos).await?;
     let now = parts.clock.now();
-    let mut wait = IDLE_LOOK;
+    let mut wait = cycle(engine, &view.dynos, now).await?.min(IDLE_LOOK);
     for action in plan(&view.wanted, &view.dynos, &parts.settings.backoff, now) {
         match action {
             Action::Start { ptype, num, size, crashes } => {
@@ -71,6 +71,24 @@ async fn turn(engine: &Engine, id: AppId) -> Result<Turn, store::StoreError> {
     }
     engine.shared.routes.refresh(parts, id)?;
     Ok(Turn::Wait(wait))
+}
+
+/// Asks for the replacement of dynos that are old enough; tells when the next one will be.
+async fn cycle(engine: &Engine, dynos: &[Dyno], now: UnixMs) -> Result<Duration, store::StoreError> {
+    let parts = &engine.shared.parts;
+    let Some(after) = parts.settings.cycle_after else { return Ok(IDLE_LOOK) };
+    let after_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX / 4);
+    let mut wait = IDLE_LOOK;
+    for dyno in dynos {
+        let Some(due) = domain::cycle::due(dyno, after_ms) else { continue };
+        let left_ms = due.since_ms(now);
+        if left_ms > 0 {
+            wait = wait.min(Duration::from_millis(left_ms));
+        } else if engine.update_dyno(dyno.id, |row| !std::mem::replace(&mut row.restart, true)).await?.is_some() {
+            parts.logs.app(dyno.app).write("heroku", &dyno.name(), "Cycling");
+        }
+    }
+    Ok(wait)
 }
 
 /// Files that nothing names any more.

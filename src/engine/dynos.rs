@@ -6,7 +6,7 @@
 //! crash: cage ended while it should run -> row "crashed" -> the planner decides when to try again
 //! ```
 
-use crate::{Engine, environment, rows, sinks::DynoSink};
+use crate::{Engine, environment, memory, rows, sinks::DynoSink};
 use domain::{AppId, Dyno, DynoKind, DynoState, EventBody, limits::STOP_GRACE_MS, plan::WEB, restart::count_after_crash};
 use runtime::{Exit, Mount, Network, Spec};
 use std::{
@@ -137,6 +137,7 @@ pub async fn stop(engine: &Engine, id: domain::DynoId) -> Result<(), StoreError>
 async fn live(engine: Engine, mut dyno: Dyno, sink: Arc<DynoSink>, fresh: bool) {
     let parts = &engine.shared.parts;
     let exit = if fresh { begin(&engine, &dyno, &sink).await.map(|address| dyno.address = Some(address)) } else { Ok(()) };
+    let watch = tokio::spawn(memory::watch(engine.clone(), dyno.clone(), sink.clone()));
     let exit = match exit {
         Ok(()) => {
             let stopped_early = fresh && is_stopping(&engine, &dyno);
@@ -151,6 +152,7 @@ async fn live(engine: Engine, mut dyno: Dyno, sink: Arc<DynoSink>, fresh: bool) 
         }
         Err(exit) => exit,
     };
+    watch.abort();
     tell_end(&dyno, &sink, &exit).await;
     if let Err(e) = ended(&engine, &dyno, &sink).await {
         tracing::error!(error = %e, dyno = %dyno.id, "engine.end_not_recorded");

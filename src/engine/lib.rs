@@ -8,6 +8,7 @@ mod builds;
 mod dynos;
 mod environment;
 mod fetch;
+mod memory;
 mod one_offs;
 mod pools;
 mod routes;
@@ -74,6 +75,8 @@ pub struct Settings {
     pub backoff: Backoff,
     /// Builds at the same time.
     pub builds_at_once: usize,
+    /// Dynos are replaced when they are older than this and a random part; `None`: never.
+    pub cycle_after: Option<Duration>,
 }
 
 /// The running engine.

@@ -5,7 +5,7 @@
 //! ```
 //! A row that is "up" without a cage ran already; one that is "starting" without a cage did not.
 
-use crate::{Engine, dynos, rows, sinks::DynoSink};
+use crate::{Engine, dynos, memory, rows, sinks::DynoSink};
 use domain::{
     AppId, Dyno, DynoId, DynoKind, DynoState, EventBody, ReleaseStatus,
     limits::{ONE_OFF_SECONDS_MAX, STOP_GRACE_MS},
@@ -117,6 +117,7 @@ async fn run(engine: Engine, mut dyno: Dyno) {
 
 /// Waits for the end, or for the time that it may live.
 async fn finish(engine: Engine, dyno: Dyno, sink: Arc<DynoSink>) {
+    let watch = tokio::spawn(memory::watch(engine.clone(), dyno.clone(), sink.clone()));
     let runtime = &engine.shared.parts.runtime;
     let lives = Duration::from_secs(dyno.time_to_live_s.unwrap_or(ONE_OFF_SECONDS_MAX));
     let lived = Duration::from_millis(engine.shared.parts.clock.now().since_ms(dyno.created_at));
@@ -128,6 +129,7 @@ async fn finish(engine: Engine, dyno: Dyno, sink: Arc<DynoSink>) {
             runtime.wait(dyno.id).await
         }
     };
+    watch.abort();
     let exit = exit.unwrap_or_else(|e| dynos::lost(&e.to_string()));
     ended(&engine, &dyno, &sink, &exit).await;
 }

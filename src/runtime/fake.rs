@@ -1,6 +1,6 @@
 //! A driver in memory for tests of other rooms: starts nothing, ends when it is told to, fails on request.
 
-use crate::{Capabilities, Exit, Runtime, RuntimeError, Sink, Spec};
+use crate::{Capabilities, Exit, Memory, Runtime, RuntimeError, Sink, Spec};
 use async_trait::async_trait;
 use domain::DynoId;
 use std::{
@@ -95,7 +95,7 @@ impl Runtime for FakeRuntime {
         ended.clone().ok_or(RuntimeError::Unknown(id))
     }
 
-    async fn memory_bytes(&self, _id: DynoId) -> Option<u64> {
+    async fn memory(&self, _id: DynoId) -> Option<Memory> {
         None
     }
 

@@ -122,6 +122,17 @@ pub struct Capabilities {
     pub missing: Vec<String>,
 }
 
+/// Memory of a cage (`runtime.md` section 9).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// Anonymous and shared memory.
+    pub rss_bytes: u64,
+    /// Files; the kernel takes it back when it needs it.
+    pub cache_bytes: u64,
+    /// Swapped out.
+    pub swap_bytes: u64,
+}
+
 /// Errors of a driver.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum RuntimeError {
@@ -154,8 +165,8 @@ pub trait Runtime: Send + Sync {
     /// Waits until no process of the cage is left and all its output was delivered.
     async fn wait(&self, id: DynoId) -> Result<Exit, RuntimeError>;
 
-    /// Memory in use, bytes, if the driver can tell.
-    async fn memory_bytes(&self, id: DynoId) -> Option<u64>;
+    /// Memory in use, if the driver can tell.
+    async fn memory(&self, id: DynoId) -> Option<Memory>;
 
     /// Cages that this driver knows or finds on the host.
     async fn list(&self) -> Result<Vec<DynoId>, RuntimeError>;

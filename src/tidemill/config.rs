@@ -60,6 +60,9 @@ pub struct Flags {
     /// Seconds to wait before start 1, 2, 3 … of a dyno that crashes [default: 0,1200,2400,3600,10800,19200]
     #[arg(long, env = "TIDEMILL_CRASH_BACKOFF_S")]
     crash_backoff_s: Option<String>,
+    /// Seconds after which a dyno is replaced, a random part of up to 15 % on top; 0: never [default: 86400]
+    #[arg(long, env = "TIDEMILL_CYCLE_AFTER_S")]
+    cycle_after_s: Option<String>,
     /// Let builds fetch sources and buildpack archives from private addresses: true or false [default: false]
     #[arg(long, env = "TIDEMILL_ALLOW_PRIVATE_SOURCES")]
     allow_private_sources: Option<String>,
@@ -90,6 +93,7 @@ struct FileValues {
     push_mb_max: Option<toml::Value>,
     tree_mb_max: Option<toml::Value>,
     crash_backoff_s: Option<toml::Value>,
+    cycle_after_s: Option<toml::Value>,
     allow_private_sources: Option<toml::Value>,
     stop_dynos: Option<toml::Value>,
     shutdown_s: Option<toml::Value>,
@@ -112,6 +116,7 @@ pub struct Config {
     pub push_mb_max: u64,
     pub tree_mb_max: u64,
     pub crash_backoff_s: Option<Vec<u64>>,
+    pub cycle_after_s: u64,
     pub allow_private_sources: bool,
     pub stop_dynos: bool,
     pub shutdown_s: u64,
@@ -243,6 +248,7 @@ pub fn read(flags: Flags) -> Result<Config, Vec<String>> {
         push_mb_max: reader.number("push_mb_max", flags.push_mb_max.or(text(file.push_mb_max)), 1024, 1, 1 << 20),
         tree_mb_max: reader.number("tree_mb_max", flags.tree_mb_max.or(text(file.tree_mb_max)), 2048, 1, 1 << 20),
         crash_backoff_s: reader.parsed("crash_backoff_s", flags.crash_backoff_s.or(text(file.crash_backoff_s)), None, seconds),
+        cycle_after_s: reader.number("cycle_after_s", flags.cycle_after_s.or(text(file.cycle_after_s)), 86_400, 0, 1 << 32),
         allow_private_sources: reader
             .switch("allow_private_sources", flags.allow_private_sources.or(text(file.allow_private_sources))),
         stop_dynos: reader.switch("stop_dynos", flags.stop_dynos.or(text(file.stop_dynos))),

@@ -104,6 +104,7 @@ fn configuration(data_dir: &Path) -> Config {
         push_mb_max: 1024,
         tree_mb_max: 2048,
         crash_backoff_s: None,
+        cycle_after_s: 0,
         allow_private_sources: false,
         stop_dynos: true,
         shutdown_s: 5,

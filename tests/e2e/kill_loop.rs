@@ -137,29 +137,43 @@ fn crash_17_8_dynos_and_lines_outlive_many_kills() {
     eventually("no folder is left", || (signature(&data.join("dynos")).is_empty()).then_some(()));
     std::thread::sleep(Duration::from_millis(100));
     ended.store(true, Ordering::SeqCst);
-    let mut total = 0;
+    let (mut total, mut unseen) = (0, 0);
     for (app, thread) in followers {
-        total += check(app, &thread.join().unwrap());
+        let (more, missed) = check(app, &thread.join().unwrap());
+        (total, unseen) = (total + more, unseen + missed);
     }
-    println!("{kills} kills in {spent:.1?} under {} dynos: {total} lines, none lost, none twice, no dyno died", WRITERS + 2);
+    assert!(!platform.output().contains("logs.queue_full"), "lines were lost before the disk");
+    println!(
+        "{kills} kills in {spent:.1?} under {} dynos: no dyno died; {total} lines, none lost, none twice; {unseen} not followed",
+        WRITERS + 2
+    );
 }
 
-/// Every run of every writer is complete up to its last line, in order, each line once.
-fn check(app: &str, lines: &[String]) -> u64 {
+/// Every run of every writer is complete up to its last line, in order, each line once. After a restart the buffers of the
+/// holders come in at once and files rotate faster than they can be followed; such a file shows as a gap in the numbers of
+/// the log itself, which a line that got lost before it was stored does not make. Returns lines seen and not seen.
+fn check(app: &str, lines: &[String]) -> (u64, u64) {
     let mut runs: HashMap<String, (u64, bool)> = HashMap::new();
-    let mut total = 0;
+    let (mut total, mut unseen, mut last_seq) = (0, 0, None);
     for line in lines {
+        let seq: u64 = line.split(' ').next().unwrap().parse().unwrap();
+        let missed = last_seq.map_or(0, |last: u64| seq - last - 1);
+        last_seq = Some(seq);
+        unseen += missed;
+        if missed > 0 {
+            runs.values_mut().for_each(|(number, _)| *number = u64::MAX); // any number may follow
+        }
         let Some((_, text)) = line.split_once(" app worker.") else { continue };
         let fields: Vec<&str> = text.splitn(4, ' ').collect();
         assert!(!text.contains("SIGNAL"), "{app}: a dyno got a signal: {line}");
         let (run, number) = (fields[1], fields[2].parse::<u64>().unwrap());
-        let (before, _) = runs.get(run).copied().unwrap_or((0, false));
-        assert_eq!(number, before + 1, "{app}: {run} goes from {before} to {number}");
+        let (before, _) = runs.get(run).copied().unwrap_or((if unseen == 0 { 0 } else { u64::MAX }, false));
+        assert!(before == u64::MAX || number == before + 1, "{app}: {run} goes from {before} to {number}");
         runs.insert(run.into(), (number, fields[3] == "last"));
         total += 1;
     }
     assert!(total > 1000, "{app}: only {total} lines");
-    let open: Vec<_> = runs.iter().filter(|(_, (_, last))| !last).collect();
+    let open: Vec<_> = runs.iter().filter(|(_, (number, last))| !last && *number != u64::MAX).collect();
     assert!(open.is_empty(), "{app}: the last lines are missing of {open:?}");
-    total
+    (total, unseen)
 }

@@ -206,6 +206,51 @@ fn crashed_silent_and_booting_dynos_have_their_codes() {
 }
 
 #[test]
+fn start_8_memory_over_the_quota_is_told_and_far_over_it_is_ended() {
+    if !root_or_skip("running dynos") {
+        return;
+    }
+    let platform = Platform::start();
+    platform.create("hungry");
+    let repo = Repo::empty();
+    // Touches every page; then waits.
+    repo.write(
+        "eat.py",
+        "import sys, time\nx = bytearray(b'x') * (int(sys.argv[1]) << 20)\nprint('eaten', flush=True)\ntime.sleep(600)\n",
+    );
+    repo.write("Procfile", "over: python3 eat.py 600\nvastly: python3 eat.py 1200\n");
+    repo.commit("eats");
+    repo.deploy(&platform, "hungry");
+    let set = json!({ "updates": [{ "type": "over", "quantity": 1 }, { "type": "vastly", "quantity": 1 }] });
+    assert_eq!(platform.api("PATCH", "/apps/hungry/formation", Some(set)).status, 200);
+    let log = platform.wait_log("hungry", "heroku[over.1]: Error R14 (Memory quota exceeded)");
+    let line = log.lines().find(|l| l.contains("heroku[over.1]: Process running mem=")).unwrap().to_string();
+    let percent = line.split('(').nth(1).and_then(|p| p.strip_suffix("%)")).unwrap().parse::<f64>().unwrap();
+    assert!((115.0..125.0).contains(&percent), "600 of 512 MiB: {line}");
+    let log = platform.wait_log("hungry", "heroku[vastly.1]: Process exited with status 137");
+    assert!(log.contains("heroku[vastly.1]: Error R15 (Memory quota vastly exceeded)"), "{log}");
+    platform.wait_log("hungry", "heroku[vastly.1]: State changed from up to crashed");
+    assert_eq!(platform.api("GET", "/apps/hungry/dynos/over.1", None).json()["state"], "up", "over the quota it goes on");
+}
+
+#[test]
+fn dynos_are_cycled_one_after_the_other_without_a_failed_request() {
+    if !root_or_skip("running dynos") {
+        return;
+    }
+    let platform = Platform::start_with(&["--cycle-after-s", "3"]);
+    platform.create("shop");
+    Repo::of("procfile").deploy(&platform, "shop");
+    let first = platform.api("GET", "/apps/shop/dynos/web.1", None).json()["id"].clone();
+    eventually("another dyno serves", || {
+        assert_eq!(platform.web("shop", "/").status, 200);
+        let now = platform.api("GET", "/apps/shop/dynos/web.1", None).json();
+        (now["id"] != first && now["state"] == "up").then_some(())
+    });
+    assert!(platform.log("shop").contains("heroku[web.1]: Cycling"));
+}
+
+#[test]
 fn a_dyno_that_does_not_bind_in_time_gets_r10() {
     if !root_or_skip("running dynos") {
         return;

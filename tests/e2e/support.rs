@@ -117,6 +117,11 @@ impl Platform {
         self.token = fs::read_to_string(token_file).unwrap().trim().to_string();
     }
 
+    /// What the daemon has said so far.
+    pub fn output(&self) -> String {
+        self.output.lock().unwrap().clone()
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.as_ref().unwrap().id()
     }

@@ -1,6 +1,6 @@
 //! Control groups, both versions. Groups are made below the daemon's own group, so nothing else on the host is touched.
 
-use crate::Limits;
+use crate::{Limits, Memory};
 use cgroups_rs::fs::{
     Cgroup, MaxValue, Subsystem, cgroup::get_cgroups_relative_paths, cpu::CpuController, hierarchies, memory::MemController,
     pid::PidController,
@@ -186,10 +186,23 @@ impl Group {
         })
     }
 
-    /// Memory in use.
-    pub fn memory_bytes(&self) -> Option<u64> {
-        let files = self.dirs().into_iter().flat_map(|d| [d.join("memory.current"), d.join("memory.usage_in_bytes")]);
-        files.into_iter().find_map(|f| fs::read_to_string(f).ok()?.trim().parse().ok())
+    /// Memory in use: `memory.stat` of either version, which name things differently.
+    pub fn memory(&self) -> Option<Memory> {
+        let dirs = self.dirs();
+        let stat = dirs.iter().find_map(|dir| fs::read_to_string(dir.join("memory.stat")).ok())?;
+        let value = |name: &str| {
+            let line = stat.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+            line.and_then(|number| number.trim().parse::<u64>().ok())
+        };
+        if let (Some(rss), Some(cache)) = (value("total_rss"), value("total_cache")) {
+            let shmem = value("total_shmem").unwrap_or(0);
+            let swap_bytes = value("total_swap").unwrap_or(0);
+            return Some(Memory { rss_bytes: rss + shmem, cache_bytes: cache.saturating_sub(shmem), swap_bytes });
+        }
+        let (anon, file, shmem) = (value("anon")?, value("file")?, value("shmem").unwrap_or(0));
+        let swap = dirs.iter().find_map(|dir| fs::read_to_string(dir.join("memory.swap.current")).ok()?.trim().parse().ok());
+        let swap_bytes = swap.unwrap_or(0);
+        Some(Memory { rss_bytes: anon + shmem, cache_bytes: file.saturating_sub(shmem), swap_bytes })
     }
 
     /// Ends what is left in the group. A process that forks meanwhile is caught by the next round.

@@ -10,7 +10,7 @@ mod proto;
 mod seccomp;
 
 use self::network::{DynoNetwork, outbound, own::OwnNetwork};
-use crate::{Capabilities, Exit, Network, Runtime, RuntimeError, Sink, Spec};
+use crate::{Capabilities, Exit, Memory, Network, Runtime, RuntimeError, Sink, Spec};
 use async_trait::async_trait;
 use connection::{Command, Live};
 use domain::DynoId;
@@ -246,8 +246,8 @@ impl Runtime for NativeRuntime {
         Ok(exit)
     }
 
-    async fn memory_bytes(&self, id: DynoId) -> Option<u64> {
-        self.group(id)?.memory_bytes()
+    async fn memory(&self, id: DynoId) -> Option<Memory> {
+        self.group(id)?.memory()
     }
 
     async fn list(&self) -> Result<Vec<DynoId>, RuntimeError> {

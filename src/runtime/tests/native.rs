@@ -372,7 +372,7 @@ async fn nothing_is_left_behind() {
         ids.push(id);
     }
     for id in &ids {
-        assert!(world.driver.memory_bytes(*id).await.is_some(), "limits are in force");
+        assert!(world.driver.memory(*id).await.is_some(), "limits are in force");
     }
     let with_dynos = groups();
     for id in ids {
