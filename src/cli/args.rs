@@ -113,10 +113,41 @@ pub enum Command {
         changes: Vec<String>,
     },
     /// Restart all dynos, those of a type, or one
-    #[command(name = "ps:restart", alias = "restart", alias = "ps:stop")]
+    #[command(name = "ps:restart", alias = "restart")]
     PsRestart {
         /// web or web.1
         dyno: Option<String>,
+    },
+    /// Stop dynos; those of the formation come back by themselves
+    #[command(name = "ps:stop", alias = "stop")]
+    PsStop {
+        /// web, web.1 or run.1234
+        dyno: String,
+    },
+    /// Run a command in a one-off dyno; its output goes to the log
+    #[command(name = "run:detached")]
+    RunDetached {
+        /// NAME=VALUE for this dyno only
+        #[arg(short, long)]
+        env: Vec<String>,
+        /// Dyno size
+        #[arg(short, long)]
+        size: Option<String>,
+        /// Process type in its name
+        #[arg(long = "type")]
+        ptype: Option<String>,
+        /// It is ended after so many seconds
+        #[arg(long)]
+        ttl: Option<u64>,
+        /// The command
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<String>,
+    },
+    /// Show the output of a release phase
+    #[command(name = "releases:output")]
+    ReleaseOutput {
+        /// v12; without it the newest
+        release: Option<String>,
     },
     /// Show the log
     Logs {

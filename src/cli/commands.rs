@@ -56,6 +56,9 @@ fn remote(session: &Session, command: Command) -> Result<()> {
         Command::Ps => session.ps(),
         Command::PsScale { changes } => session.scale(&changes),
         Command::PsRestart { dyno } => session.restart(dyno.as_deref()),
+        Command::PsStop { dyno } => session.stop(&dyno),
+        Command::RunDetached { env, size, ptype, ttl, command } => session.run_detached(&env, size, ptype, ttl, &command),
+        Command::ReleaseOutput { release } => session.release_output(release),
         Command::Logs { tail, num, dyno, source } => session.logs(tail, num, dyno, source),
         Command::Releases { num } => session.releases(num),
         Command::ReleaseInfo { release } => session.release(&release),
@@ -234,7 +237,7 @@ impl Session {
         show(&self.global, &config, || {
             let pairs = config.as_object().into_iter().flatten().map(|(k, v)| (k, v.as_str().unwrap_or("")));
             if shell {
-                return pairs.map(|(k, v)| format!("{k}='{}'\n", v.replace('\'', "'\\''"))).collect();
+                return pairs.map(|(k, v)| format!("{k}={}\n", quoted(v))).collect();
             }
             let rows: Vec<Vec<String>> = pairs.map(|(k, v)| vec![format!("{k}:"), v.to_string()]).collect();
             format!("=== {name} Config Vars\n{}", table(&rows))
@@ -347,6 +350,57 @@ impl Session {
         eprintln!("Restarting {} on {name}... done", dyno.unwrap_or("all dynos"));
         show(&self.global, &answer, String::new);
         Ok(())
+    }
+
+    fn stop(&self, dyno: &str) -> Result<()> {
+        let name = self.app()?;
+        let answer = self.client.send("POST", &format!("/apps/{name}/dynos/{}/actions/stop", encoded(dyno)?), &json!({}))?;
+        eprintln!("Stopping {dyno} on {name}... done");
+        show(&self.global, &answer, String::new);
+        Ok(())
+    }
+
+    fn run_detached(
+        &self,
+        env: &[String],
+        size: Option<String>,
+        ptype: Option<String>,
+        ttl: Option<u64>,
+        command: &[String],
+    ) -> Result<()> {
+        let name = self.app()?;
+        let pairs: Option<serde_json::Map<_, _>> =
+            env.iter().map(|pair| pair.split_once('=').map(|(key, value)| (key.to_string(), json!(value)))).collect();
+        let env = pairs.ok_or_else(|| Failure { text: "--env takes NAME=VALUE.".into(), exit: 2 })?;
+        // One word is a command line of its own; several are a program and its arguments, kept apart.
+        let line = match command {
+            [line] => line.clone(),
+            words => words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" "),
+        };
+        let body = json!({ "command": line, "attach": false, "env": env, "size": size, "type": ptype, "time_to_live": ttl });
+        let dyno = self.client.send("POST", &format!("/apps/{name}/dynos"), &body)?;
+        eprintln!("Running {line} on {name}... done, {}", field(&dyno, "name"));
+        show(&self.global, &dyno, || format!("Run tidemill logs -a {name} -d {} to view the output.", field(&dyno, "name")));
+        Ok(())
+    }
+
+    fn release_output(&self, release: Option<String>) -> Result<()> {
+        let name = self.app()?;
+        let release = match release {
+            Some(id) => self.client.get(&format!("/apps/{name}/releases/{}", encoded(&id)?), None)?,
+            None => {
+                let releases = self.client.get(&format!("/apps/{name}/releases"), Some("version ..; max=1, order=desc"))?;
+                items(&releases)
+                    .first()
+                    .cloned()
+                    .ok_or_else(|| Failure { text: format!("{name} has no releases."), exit: 4 })?
+            }
+        };
+        if release["output_stream_url"].is_null() {
+            eprintln!("Release v{} has no output.", release["version"]);
+            return Ok(());
+        }
+        copy(self.client.stream(&own_address(field(&release, "output_stream_url"), &self.client.base))?)
     }
 
     fn logs(&self, tail: bool, num: Option<usize>, dyno: Option<String>, source: Option<String>) -> Result<()> {
@@ -568,6 +622,11 @@ fn scale_change(text: &str) -> Result<Value> {
 }
 
 /// The server may know itself by another name than the one it was reached by.
+/// As a shell reads it back unchanged.
+pub fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
 fn own_address(url: &str, base: &str) -> String {
     let path = url.split_once("://").and_then(|(_, rest)| rest.find('/').map(|at| &rest[at..]));
     path.map_or_else(|| url.to_string(), |path| format!("{base}{path}"))

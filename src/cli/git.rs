@@ -52,6 +52,6 @@ pub fn set_remote(name: &str, url: &str) -> bool {
 pub fn use_credential_helper(base: &str) -> bool {
     let Ok(program) = std::env::current_exe() else { return false };
     // Git runs helpers that begin with `!` by a shell; the path is our own, quoted for it.
-    let quoted = program.display().to_string().replace('\'', "'\\''");
-    git(&["config", "--global", &format!("credential.{base}.helper"), &format!("!'{quoted}' git:credentials")]).is_some()
+    let quoted = crate::commands::quoted(&program.display().to_string());
+    git(&["config", "--global", &format!("credential.{base}.helper"), &format!("!{quoted} git:credentials")]).is_some()
 }

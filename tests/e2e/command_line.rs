@@ -45,6 +45,15 @@ fn the_journey_of_a_user() {
     assert!(run(&["logs", "-n", "500", "-s", "app", "-d", "api", "-a", "shop"]).0.contains("app[api]: Release v3 created"));
     let json: serde_json::Value = serde_json::from_str(&run(&["releases", "-a", "shop", "--json"]).0).unwrap();
     assert_eq!(json.as_array().unwrap().len(), 6);
+    let (out, err) = run(&["run:detached", "-e", "X=from env", "-a", "shop", "--", "printf", "%s|%s\\n", "a b", "$X"]);
+    assert!(err.contains("on shop... done, run.") && out.contains("tidemill logs -a shop -d run."), "{out}{err}");
+    platform.wait_log("shop", "]: a b|$X");
+    let (_, err) = run(&["run:detached", "-a", "shop", "-e", "X=1", "echo \"x=$X\"; sleep 100"]);
+    let name = err.trim().rsplit(' ').next().unwrap().to_string();
+    platform.wait_log("shop", &format!("heroku[{name}]: State changed from starting to up"));
+    assert!(run(&["ps:stop", &name, "-a", "shop"]).1.contains("done"));
+    platform.wait_log("shop", &format!("heroku[{name}]: Process exited with status 143"));
+    assert!(run(&["releases:output", "-a", "shop"]).1.contains("has no output"));
     assert!(run(&["version"]).0.starts_with("tidemill "));
     let (code, _, err) = text(&platform.cli(&["destroy", "-a", "shop"]));
     assert!(code == 2 && err.contains("--confirm shop"), "{err}");
