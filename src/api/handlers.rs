@@ -18,7 +18,7 @@ use domain::SourceBlob;
 use logs::Filter;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use service::{AppChange, Error, FormationChange, LogRequest, NewApp, NewBuild, NewDyno, Quantity, Service};
+use service::{AppChange, Error, FormationChange, LogRequest, NewApp, NewBuild, NewDyno, NewSchedule, Quantity, Service};
 use std::collections::BTreeMap;
 
 type Out = Result<Response, Failure>;
@@ -67,6 +67,9 @@ routes! {
     delete "/apps/{app}/dynos/{dyno}" => restart_one, "write";
     delete "/apps/{app}/formations/{dyno}" => restart_one, "write";
     post "/apps/{app}/dynos/{dyno}/actions/stop" => restart_one, "write";
+    get "/apps/{app}/schedules" => schedules, "read";
+    post "/apps/{app}/schedules" => add_schedule, "write";
+    delete "/apps/{app}/schedules/{schedule}" => remove_schedule, "write";
     get "/apps/{app}/domains" => domains, "read";
     post "/apps/{app}/domains" => add_domain, "write";
     delete "/apps/{app}/domains/{domain}" => remove_domain, "write";
@@ -414,6 +417,28 @@ async fn restart_all(State(service): Api, User(ctx): User, Path(app): Path<Strin
 async fn restart_one(State(service): Api, User(ctx): User, Path((app, dyno)): Path<(String, String)>) -> Out {
     service.restart(&ctx, &app, Some(&dyno)).await?;
     Ok(accepted(json!({}))?.into_response())
+}
+
+#[derive(Deserialize)]
+struct AddSchedule {
+    cron: String,
+    command: String,
+    size: Option<String>,
+}
+
+async fn schedules(State(service): Api, User(ctx): User, Path(name): Path<String>, headers: HeaderMap) -> Out {
+    let (_, rows) = service.schedules(&ctx, &name)?;
+    let shown: Vec<_> = rows.iter().map(show::schedule).collect();
+    list::page(&headers, &shown, &["id", "created_at"])
+}
+
+async fn add_schedule(State(service): Api, User(ctx): User, Path(name): Path<String>, Body(body): Body<AddSchedule>) -> Out {
+    let new = NewSchedule { cron: body.cron, command: body.command, size: body.size };
+    Ok(created(show::schedule(&service.add_schedule(&ctx, &name, new).await?))?.into_response())
+}
+
+async fn remove_schedule(State(service): Api, User(ctx): User, Path((name, id)): Path<(String, String)>) -> Out {
+    Ok(ok(show::schedule(&service.remove_schedule(&ctx, &name, &id).await?))?.into_response())
 }
 
 async fn domains(State(service): Api, User(ctx): User, Path(app): Path<String>, headers: HeaderMap) -> Out {

@@ -219,3 +219,16 @@ pub fn default_domain(service: &Service, app: &domain::App) -> wire::Domain {
         updated_at: time(app.updated_at.0),
     }
 }
+
+/// A schedule; no resource of Heroku's, whose scheduler is an add-on with a page of its own.
+pub fn schedule(row: &domain::Schedule) -> wire::Schedule {
+    wire::Schedule {
+        id: row.id.0,
+        command: row.command.clone(),
+        created_at: time(row.created_at.0),
+        cron: row.cron.clone(),
+        last_run_at: row.last_at.map(|at| time(at.0)),
+        next_run_at: time(row.next_at.0),
+        size: row.size.clone(),
+    }
+}

@@ -143,6 +143,26 @@ pub enum Command {
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<String>,
     },
+    /// List scheduled commands
+    Schedule,
+    /// Run a command again and again: schedule:add "0 3 * * *" -- COMMAND (UTC; also hourly, daily, "every 10 minutes")
+    #[command(name = "schedule:add")]
+    ScheduleAdd {
+        /// Five fields of cron, or a word
+        cron: String,
+        /// Dyno size
+        #[arg(short, long)]
+        size: Option<String>,
+        /// The command
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<String>,
+    },
+    /// Remove a scheduled command
+    #[command(name = "schedule:remove")]
+    ScheduleRemove {
+        /// Id, as the list shows it
+        id: String,
+    },
     /// Show the output of a release phase
     #[command(name = "releases:output")]
     ReleaseOutput {

@@ -58,6 +58,9 @@ fn remote(session: &Session, command: Command) -> Result<()> {
         Command::PsRestart { dyno } => session.restart(dyno.as_deref()),
         Command::PsStop { dyno } => session.stop(&dyno),
         Command::RunDetached { env, size, ptype, ttl, command } => session.run_detached(&env, size, ptype, ttl, &command),
+        Command::Schedule => session.schedules(),
+        Command::ScheduleAdd { cron, size, command } => session.add_schedule(&cron, size, &command),
+        Command::ScheduleRemove { id } => session.remove_schedule(&id),
         Command::ReleaseOutput { release } => session.release_output(release),
         Command::Logs { tail, num, dyno, source } => session.logs(tail, num, dyno, source),
         Command::Releases { num } => session.releases(num),
@@ -372,15 +375,41 @@ impl Session {
         let pairs: Option<serde_json::Map<_, _>> =
             env.iter().map(|pair| pair.split_once('=').map(|(key, value)| (key.to_string(), json!(value)))).collect();
         let env = pairs.ok_or_else(|| Failure { text: "--env takes NAME=VALUE.".into(), exit: 2 })?;
-        // One word is a command line of its own; several are a program and its arguments, kept apart.
-        let line = match command {
-            [line] => line.clone(),
-            words => words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" "),
-        };
+        let line = command_line(command);
         let body = json!({ "command": line, "attach": false, "env": env, "size": size, "type": ptype, "time_to_live": ttl });
         let dyno = self.client.send("POST", &format!("/apps/{name}/dynos"), &body)?;
         eprintln!("Running {line} on {name}... done, {}", field(&dyno, "name"));
         show(&self.global, &dyno, || format!("Run tidemill logs -a {name} -d {} to view the output.", field(&dyno, "name")));
+        Ok(())
+    }
+
+    fn schedules(&self) -> Result<()> {
+        let name = self.app()?;
+        let rows = self.client.get(&format!("/apps/{name}/schedules"), None)?;
+        show(&self.global, &rows, || {
+            let line = |s: &Value| {
+                let part = |key| field(s, key);
+                format!("{}  {}  {}  next {}", part("id"), part("cron"), part("command"), part("next_run_at"))
+            };
+            items(&rows).iter().map(line).collect::<Vec<_>>().join("\n")
+        });
+        Ok(())
+    }
+
+    fn add_schedule(&self, cron: &str, size: Option<String>, command: &[String]) -> Result<()> {
+        let name = self.app()?;
+        let body = json!({ "cron": cron, "command": command_line(command), "size": size });
+        let added = self.client.send("POST", &format!("/apps/{name}/schedules"), &body)?;
+        eprintln!("Scheduling {} on {name}... done", field(&added, "command"));
+        show(&self.global, &added, || format!("{}  first run {}", field(&added, "id"), field(&added, "next_run_at")));
+        Ok(())
+    }
+
+    fn remove_schedule(&self, id: &str) -> Result<()> {
+        let name = self.app()?;
+        let removed = self.client.delete(&format!("/apps/{name}/schedules/{}", encoded(id)?))?;
+        eprintln!("Removing {} from {name}... done", field(&removed, "command"));
+        show(&self.global, &removed, String::new);
         Ok(())
     }
 
@@ -622,6 +651,14 @@ fn scale_change(text: &str) -> Result<Value> {
 }
 
 /// The server may know itself by another name than the one it was reached by.
+/// One word is a command line of its own; several are a program and its arguments, kept apart.
+fn command_line(words: &[String]) -> String {
+    match words {
+        [line] => line.clone(),
+        words => words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" "),
+    }
+}
+
 /// As a shell reads it back unchanged.
 pub fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "'\\''"))

@@ -1,6 +1,6 @@
 //! Events: every change appends one in the same transaction (`architecture.md` section 3).
 
-use crate::{AccountId, AppId, BuildId, DynoId, UnixMs};
+use crate::{AccountId, AppId, BuildId, DynoId, ScheduleId, UnixMs};
 use serde::{Deserialize, Serialize};
 
 /// What happened. Names only, never values of config vars.
@@ -56,6 +56,11 @@ pub enum EventBody {
     DynoChanged {
         /// The dyno.
         dyno: DynoId,
+    },
+    /// A schedule came, went or moved on.
+    ScheduleChanged {
+        /// The schedule.
+        schedule: ScheduleId,
     },
     /// A custom domain came or went.
     DomainChanged {

@@ -62,6 +62,10 @@ id!(
     ReleaseId
 );
 id!(
+    /// A scheduled command.
+    ScheduleId
+);
+id!(
     /// A built, compressed app.
     SlugId
 );

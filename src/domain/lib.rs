@@ -15,12 +15,14 @@ pub mod plan;
 pub mod procfile;
 pub mod release;
 pub mod restart;
+pub mod schedule;
 pub mod size;
 pub mod time;
 
 pub use app::{Account, App, AppDomain, Formation, Token};
 pub use dyno::{Dyno, DynoKind, DynoState};
 pub use event::{Event, EventBody};
-pub use ids::{AccountId, AppId, BuildId, DynoId, ReleaseId, SlugId};
+pub use ids::{AccountId, AppId, BuildId, DynoId, ReleaseId, ScheduleId, SlugId};
 pub use release::{Build, BuildStatus, Release, ReleaseStatus, Slug, SlugState, SourceBlob};
+pub use schedule::Schedule;
 pub use time::UnixMs;

@@ -47,3 +47,5 @@ pub const ONE_OFFS_MAX: usize = 50;
 pub const ONE_OFF_SECONDS_MAX: u64 = 86_400;
 /// A release phase that takes longer failed (`runtime.md` section 11).
 pub const RELEASE_PHASE_SECONDS_MAX: u64 = 3600;
+/// Schedules of an app.
+pub const SCHEDULES_PER_APP_MAX: usize = 100;

@@ -13,6 +13,7 @@ mod one_offs;
 mod pools;
 mod routes;
 mod rows;
+mod scheduler;
 mod sinks;
 
 pub use fetch::fetch_into;
@@ -94,6 +95,7 @@ struct Shared {
     build_slots: Semaphore,
     /// One task per dyno.
     lives: TaskTracker,
+    schedules_changed: Notify,
     /// One-off dynos that have their task.
     one_offs: Mutex<HashSet<domain::DynoId>>,
     /// The daemon ends: nothing is started any more.
@@ -116,6 +118,7 @@ impl Engine {
             ports: pools::Ports::new(),
             build_slots,
             lives: TaskTracker::new(),
+            schedules_changed: Notify::new(),
             one_offs: Mutex::default(),
             closing: AtomicBool::new(false),
             build_turns: Mutex::default(),
@@ -129,6 +132,7 @@ impl Engine {
             engine.shared.routes.refresh(&engine.shared.parts, app.id)?;
             engine.wake(app.id);
         }
+        engine.start_scheduler()?;
         tokio::spawn(engine.clone().follow_events(committed, from + 1));
         Ok(engine)
     }
@@ -201,6 +205,7 @@ impl Engine {
 
     fn react(&self, app: Option<AppId>, body: &EventBody) {
         let Some(app) = app.filter(|_| !self.is_closing()) else { return };
+        self.note_schedule(body);
         match body {
             EventBody::BuildCreated { build } => {
                 tokio::spawn(builds::run(self.clone(), *build));

@@ -232,6 +232,9 @@ fn remove_rows(tx: &mut Tx, app: &App) -> Result<()> {
     for domain in tx.scan(&tables::DOMAINS, &())?.into_iter().filter(|d| d.app == id) {
         tx.delete(&tables::DOMAINS, &domain.hostname);
     }
+    for schedule in tx.scan(&tables::SCHEDULES, &())?.into_iter().filter(|s| s.app == id) {
+        tx.delete(&tables::SCHEDULES, &schedule.id);
+    }
     tx.delete_all(&tables::BUILD_BY_APP, &id)?;
     tx.delete_all(&tables::RELEASES, &id)?;
     tx.delete_all(&tables::SLUG_BY_APP, &id)?;

@@ -15,6 +15,7 @@ mod formation;
 mod log_sessions;
 mod one_offs;
 mod releases;
+mod schedules;
 mod sources;
 
 pub use access::{Action, may};
@@ -28,6 +29,7 @@ pub use formation::{FormationChange, Quantity};
 pub use log_sessions::LogRequest;
 pub use one_offs::{NewDyno, RELEASE, read_dyno_env};
 pub use releases::{ReleaseDraft, add_release, running_phase};
+pub use schedules::{Due, NewSchedule, use_slot};
 pub use sources::Source;
 
 use domain::{App, AppId, time::Clock};

@@ -104,6 +104,20 @@ pub(crate) fn add_phase(tx: &mut Tx, ctx: &Ctx, app: &App, release: u64, command
     put(tx, ctx, &dyno)
 }
 
+/// The release that one-off dynos run.
+fn release_to_run(tx: &Tx, app: &App) -> Result<u64> {
+    let release = app.current.filter(|_| crate::config::current_slug(tx, app).is_ok_and(|slug| slug.is_some()));
+    release.ok_or_else(|| Error::invalid("The app has no code to run yet; deploy first."))
+}
+
+/// Asks for a dyno of the current release, on behalf of the platform.
+pub(crate) fn add(tx: &mut Tx, ctx: &Ctx, app: &App, ptype: &str, command: &str, size: &str) -> Result<()> {
+    let release = release_to_run(tx, app)?;
+    let mut dyno = row(tx, ctx, app.id, release, ptype, command)?;
+    dyno.size = size.into();
+    put(tx, ctx, &dyno)
+}
+
 impl Service {
     /// Asks for a one-off dyno of the current release.
     ///
@@ -118,8 +132,7 @@ impl Service {
             .store()
             .commit(move |tx| {
                 let app = find_app(tx, &id.to_string())?;
-                let release = app.current.filter(|_| crate::config::current_slug(tx, &app).is_ok_and(|slug| slug.is_some()));
-                let release = release.ok_or_else(|| Error::invalid("The app has no code to run yet; deploy first."))?;
+                let release = release_to_run(tx, &app)?;
                 let mut dyno = row(tx, &ctx2, id, release, new.ptype.as_deref().unwrap_or(RUN), &new.command)?;
                 if let Some(wanted) = &new.size {
                     let found =
@@ -142,10 +155,16 @@ impl Service {
     }
 }
 
-fn check(new: &NewDyno) -> Result<()> {
-    if new.command.trim().is_empty() || new.command.contains('\0') || new.command.len() > COMMAND_BYTES_MAX {
+/// Text that bash can be given.
+pub(crate) fn check_command(command: &str) -> Result<()> {
+    if command.trim().is_empty() || command.contains('\0') || command.len() > COMMAND_BYTES_MAX {
         return Err(Error::invalid(format!("command must be text of 1 to {COMMAND_BYTES_MAX} bytes.")));
     }
+    Ok(())
+}
+
+fn check(new: &NewDyno) -> Result<()> {
+    check_command(&new.command)?;
     if new.attach {
         return Err(Error::invalid(
             "Attached one-off dynos are not there yet; start it detached and read its output in the log.",

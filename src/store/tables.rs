@@ -2,8 +2,8 @@
 
 use crate::{StoreError, codec, table::Table};
 use domain::{
-    Account, AccountId, App, AppDomain, AppId, Build, BuildId, Dyno, DynoId, Event, Formation, Release, ReleaseId, Slug,
-    SlugId, Token, app::SetupLink,
+    Account, AccountId, App, AppDomain, AppId, Build, BuildId, Dyno, DynoId, Event, Formation, Release, ReleaseId, Schedule,
+    ScheduleId, Slug, SlugId, Token, app::SetupLink,
 };
 use serde::{Deserialize, Serialize};
 
@@ -78,6 +78,8 @@ tables! {
     EVENTS = 20, "event", u64 => Event;
     /// Environment that came with the call for a one-off dyno: dyno, piece.
     DYNO_ENV = 21, "dyno_env", (DynoId, u32) => SealedChunk;
+    /// Scheduled one-off dynos.
+    SCHEDULES = 22, "schedule", ScheduleId => Schedule;
 }
 
 /// The key of the schema number in [`META`].

@@ -176,6 +176,19 @@ pub struct Release {
     pub user: UserRef,
 }
 
+/// A scheduled one-off dyno.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Schedule {
+    pub id: Uuid,
+    pub command: String,
+    pub created_at: String,
+    pub cron: String,
+    pub last_run_at: Option<String>,
+    pub next_run_at: String,
+    pub size: String,
+}
+
 /// A formation entry.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[allow(missing_docs)]

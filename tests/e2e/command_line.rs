@@ -54,6 +54,10 @@ fn the_journey_of_a_user() {
     assert!(run(&["ps:stop", &name, "-a", "shop"]).1.contains("done"));
     platform.wait_log("shop", &format!("heroku[{name}]: Process exited with status 143"));
     assert!(run(&["releases:output", "-a", "shop"]).1.contains("has no output"));
+    let (out, err) = run(&["schedule:add", "30 4 * * *", "-a", "shop", "--", "./bin/clean", "all of it"]);
+    assert!(err.contains("Scheduling './bin/clean' 'all of it' on shop... done") && out.contains("first run 20"), "{out}{err}");
+    let id = run(&["schedule", "-a", "shop"]).0.split(' ').next().unwrap().to_string();
+    assert!(run(&["schedule:remove", &id, "-a", "shop"]).1.contains("done"));
     assert!(run(&["version"]).0.starts_with("tidemill "));
     let (code, _, err) = text(&platform.cli(&["destroy", "-a", "shop"]));
     assert!(code == 2 && err.contains("--confirm shop"), "{err}");

@@ -174,3 +174,52 @@ fn release_35_phase_that_a_killed_daemon_left_is_failed() {
     });
     eventually("the old one serves", || (platform.web("shop", "/").status == 200).then_some(()));
 }
+
+#[test]
+fn one_off_of_a_schedule_runs_once_for_its_slot_however_often_the_daemon_is_killed() {
+    if !root_or_skip("running dynos") {
+        return;
+    }
+    let (mut platform, _) = deployed();
+    let add = |cron: &str| {
+        platform.api("POST", "/apps/shop/schedules", Some(json!({ "cron": cron, "command": "echo slot-$(date +%M)" })))
+    };
+    for bad in ["", "* * * *", "61 * * * *", "0 0 30 2 *", "$(reboot) * * * *"] {
+        assert_eq!((add(bad).status, add(bad).json()["id"].as_str()), (422, Some("invalid_params")), "{bad:?}");
+    }
+    let daily = add("daily").json();
+    assert_eq!((daily["cron"].as_str(), daily["last_run_at"].is_null()), (Some("0 0 * * *"), true));
+    let removed = platform.api("DELETE", &format!("/apps/shop/schedules/{}", daily["id"].as_str().unwrap()), None);
+    assert_eq!(removed.status, 200);
+    // Begin well before a full minute, so that the schedule's first slot is known.
+    let into_minute_ms = || {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        u64::try_from(now.as_millis()).unwrap() % 60_000
+    };
+    if into_minute_ms() > 50_000 {
+        std::thread::sleep(std::time::Duration::from_millis(60_100 - into_minute_ms()));
+    }
+    let schedule = add("* * * * *").json();
+    let slot = schedule["next_run_at"].as_str().unwrap().to_string();
+    std::thread::sleep(std::time::Duration::from_millis(59_300 - into_minute_ms()));
+    let mut kills = 0;
+    while !(4_000..50_000).contains(&into_minute_ms()) {
+        platform.signal("KILL");
+        platform.wait_end();
+        platform.boot();
+        std::thread::sleep(std::time::Duration::from_millis(fastrand::u64(0..150)));
+        kills += 1;
+    }
+    let log = platform.wait_log("shop", "]: slot-");
+    let name = log
+        .lines()
+        .find_map(|l| l.split("app[").find(|p| p.contains("]: slot-"))?.split(']').next().map(String::from))
+        .unwrap();
+    assert!(name.starts_with("scheduler."), "{name}");
+    platform.wait_log("shop", &format!("heroku[{name}]: State changed from up to complete"));
+    assert_eq!(count(&platform.log("shop"), "]: slot-"), 1, "once, after {kills} kills: {}", platform.log("shop"));
+    let after = platform.api("GET", "/apps/shop/schedules", None).json()[0].clone();
+    assert_eq!(after["last_run_at"].as_str(), Some(slot.as_str()));
+    assert_ne!(after["next_run_at"].as_str(), Some(slot.as_str()));
+    println!("{kills} kills around the slot, one run");
+}
