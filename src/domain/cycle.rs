@@ -7,14 +7,15 @@ use crate::{Dyno, DynoKind, DynoState, UnixMs};
 const SPREAD_PERCENT: u64 = 15;
 
 /// When a dyno is to be replaced; `None` for one that is not cycled. `after_ms` is the fixed part. The random part comes
-/// from the id, so it is the same after a restart of the daemon.
-pub fn due(dyno: &Dyno, after_ms: u64) -> Option<UnixMs> {
+/// from the id, so it is the same after a restart of the daemon. What is overdue when a daemon starts is spread over the
+/// random part, lest all dynos of the host be doubled at once.
+pub fn due(dyno: &Dyno, after_ms: u64, daemon_started_at: UnixMs) -> Option<UnixMs> {
     if dyno.kind != DynoKind::Formation || dyno.state != DynoState::Up || dyno.restart {
         return None;
     }
     let random = u64::from(u16::from_le_bytes([dyno.id.as_bytes()[14], dyno.id.as_bytes()[15]]));
     let spread = after_ms / 100 * SPREAD_PERCENT * random / u64::from(u16::MAX);
-    Some(UnixMs(dyno.created_at.0 + after_ms + spread))
+    Some(dyno.created_at.plus_ms(after_ms).max(daemon_started_at).plus_ms(spread))
 }
 
 #[cfg(test)]
@@ -30,11 +31,14 @@ mod tests {
             const DAY_MS: u64 = 86_400_000;
             let mut dyno = dyno(id, "web", 1, 1, DynoState::Up);
             dyno.created_at = UnixMs(created);
-            let age = due(&dyno, DAY_MS).map(|at| at.0 - created);
+            let age = due(&dyno, DAY_MS, UnixMs(created)).map(|at| at.0 - created);
             prop_assert!(age.is_some_and(|age| (DAY_MS..=DAY_MS + 216 * 60_000).contains(&age)), "{age:?}");
+            let late = UnixMs(created + 9 * DAY_MS);
+            let spread = due(&dyno, DAY_MS, late).map(|at| at.since_ms(late));
+            prop_assert!(spread.is_some_and(|ms| ms <= 216 * 60_000), "{spread:?}");
             for state in [DynoState::Starting, DynoState::Crashed, DynoState::Stopping] {
                 dyno.state = state;
-                prop_assert_eq!(due(&dyno, DAY_MS), None);
+                prop_assert_eq!(due(&dyno, DAY_MS, late), None);
             }
         }
     }

@@ -80,7 +80,7 @@ async fn cycle(engine: &Engine, dynos: &[Dyno], now: UnixMs) -> Result<Duration,
     let after_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX / 4);
     let mut wait = IDLE_LOOK;
     for dyno in dynos {
-        let Some(due) = domain::cycle::due(dyno, after_ms) else { continue };
+        let Some(due) = domain::cycle::due(dyno, after_ms, engine.shared.started_at) else { continue };
         let left_ms = due.since_ms(now);
         if left_ms > 0 {
             wait = wait.min(Duration::from_millis(left_ms));

@@ -21,9 +21,9 @@ pub async fn run(engine: Engine, id: BuildId) {
         Ok(Some(build)) if build.status == BuildStatus::Pending => {
             if let Err(e) = in_turn(&engine, &build, &output).await {
                 tracing::error!(error = %e, build = %id, "engine.build_not_recorded");
-                output.line(" !     The platform could not record the build; try again.");
+                output.line(&format!(" !     The platform could not record the build: {}", e.public));
                 // With a full disk this fails too; the next start fails builds that are still pending.
-                let _ = finish_failed(&engine, &build, "The platform could not record the build.").await;
+                let _ = finish_failed(&engine, &build, &format!("The platform could not record the build: {}", e.public)).await;
             }
             if parts.store.get(&tables::APPS, &build.app).is_ok_and(|app| app.is_none()) {
                 // Destroyed meanwhile: what the build made since then goes too.
@@ -140,7 +140,7 @@ async fn deploy(
 ) -> Result<(), service::Error> {
     let parts = &engine.shared.parts;
     output.line("-----> Launching...");
-    no_phase_running(engine, app).await?;
+    no_phase_running(engine, app, output).await?;
     let bytes = result.slug.bytes;
     let release = match record(engine, build, slug, result).await {
         Ok(release) => release,
@@ -213,7 +213,8 @@ async fn record(engine: &Engine, build: &Build, slug: SlugId, result: BuildResul
             }
             app.detected = Some(result.detected);
             app.slug_bytes = Some(result.slug.bytes);
-            let draft = ReleaseDraft { description: format!("Deploy {}", short(&build)), slug: Some(slug) };
+            let draft =
+                ReleaseDraft { config_version: None, description: format!("Deploy {}", short(&build)), slug: Some(slug) };
             let release = service::add_release(tx, &ctx, &mut app, draft)?;
             tx.put(&tables::APPS, &app.id, &app)?;
             let done = Build {
@@ -306,18 +307,30 @@ async fn phase_passed(engine: &Engine, release: &Release, output: &Output) -> Re
         offset += piece.len() as u64;
         output.write(&piece);
     }
-    let row = parts.store.get(&tables::RELEASES, &(release.app, release.version))?;
-    Ok(row.is_some_and(|row| row.status == ReleaseStatus::Succeeded))
+    // The output ends just after the verdict, or before it when it could not be read.
+    let mut committed = parts.store.committed();
+    loop {
+        committed.mark_unchanged();
+        let row = parts.store.get(&tables::RELEASES, &(release.app, release.version))?;
+        match row.map(|row| row.status) {
+            Some(ReleaseStatus::Pending) if committed.changed().await.is_ok() => {}
+            status => return Ok(status == Some(ReleaseStatus::Succeeded)),
+        }
+    }
 }
 
 /// A release phase that a config change began goes first.
-async fn no_phase_running(engine: &Engine, app: &App) -> Result<(), StoreError> {
+async fn no_phase_running(engine: &Engine, app: &App, output: &Output) -> Result<(), StoreError> {
     let store = &engine.shared.parts.store;
     let mut committed = store.committed();
+    let mut told = false;
     loop {
         committed.mark_unchanged();
         let row = store.get(&tables::APPS, &app.id)?;
         let running = row.map(|row| service::running_phase(store, &row)).transpose().ok().flatten().flatten();
+        if running.is_some() && !std::mem::replace(&mut told, true) {
+            output.line("       Waiting for the release phase of a config change...");
+        }
         if running.is_none() || committed.changed().await.is_err() {
             return Ok(());
         }

@@ -100,6 +100,7 @@ struct Shared {
     one_offs: Mutex<HashSet<domain::DynoId>>,
     /// The daemon ends: nothing is started any more.
     closing: AtomicBool,
+    started_at: domain::UnixMs,
     build_turns: Mutex<HashMap<AppId, Arc<tokio::sync::Mutex<()>>>>,
 }
 
@@ -110,7 +111,9 @@ impl Engine {
     /// When the store can not be read.
     pub async fn start(parts: Parts) -> Result<Self, service::Error> {
         let build_slots = Semaphore::new(parts.settings.builds_at_once);
+        let started_at = parts.clock.now();
         let shared = Arc::new(Shared {
+            started_at,
             parts,
             actors: Mutex::default(),
             routes: routes::Routes::default(),
@@ -240,7 +243,7 @@ impl Engine {
     }
 
     /// Takes back every live dyno by id, forgets rows whose process is gone, removes cages without a row.
-    async fn recover_dynos(&self) -> Result<(), StoreError> {
+    async fn recover_dynos(&self) -> Result<(), service::Error> {
         let parts = &self.shared.parts;
         let rows = parts.store.scan(&tables::DYNOS, &())?;
         let known: Vec<_> = rows.iter().map(|d| d.id).collect();

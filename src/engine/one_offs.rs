@@ -7,7 +7,7 @@
 
 use crate::{Engine, dynos, memory, rows, sinks::DynoSink};
 use domain::{
-    AppId, Dyno, DynoId, DynoKind, DynoState, EventBody, ReleaseStatus,
+    Dyno, DynoId, DynoKind, DynoState, EventBody, ReleaseStatus,
     limits::{ONE_OFF_SECONDS_MAX, STOP_GRACE_MS},
 };
 use logs::Output;
@@ -15,6 +15,9 @@ use runtime::Exit;
 use service::RELEASE;
 use std::{sync::Arc, time::Duration};
 use store::{ReadRows, StoreError, Tx, tables};
+
+/// Between tries to record an end.
+const RECORD_PAUSE: Duration = Duration::from_secs(1);
 
 /// Starts what waits, stops what shall not go on. Called by the app's actor; may be called at any time.
 pub async fn look_after(engine: &Engine, app_exists: bool, dynos: &[Dyno]) -> Result<(), StoreError> {
@@ -30,20 +33,27 @@ pub async fn look_after(engine: &Engine, app_exists: bool, dynos: &[Dyno]) -> Re
 }
 
 /// After a restart of the daemon.
-pub async fn take_back(engine: &Engine, mut dyno: Dyno) -> Result<(), StoreError> {
+pub async fn take_back(engine: &Engine, mut dyno: Dyno) -> Result<(), service::Error> {
     let parts = &engine.shared.parts;
     let sink = sink(engine, &dyno)?;
     let recovered = parts.runtime.recover(dyno.id, sink.clone()).await.unwrap_or(None);
-    let cut_phase = dyno.ptype == RELEASE && (recovered.is_some() || dyno.state != DynoState::Starting);
+    let release = parts.store.get(&tables::RELEASES, &(dyno.app, dyno.release))?;
+    let open_phase = dyno.ptype == RELEASE && release.is_some_and(|r| r.status == ReleaseStatus::Pending);
+    // It has a user from just before its cage is made: then it may have run, and a release command is never run twice.
+    let cut_phase = open_phase && (recovered.is_some() || dyno.state != DynoState::Starting || dyno.user_slot > 0);
     if cut_phase {
         // Whoever waited for its verdict is gone, so it is not left to switch releases later (`runtime.md` section 11).
         sink.platform("The platform was restarted during the release phase; it failed");
+        sink.finish().await;
         return over(engine, &dyno, false).await;
     }
     match (recovered, dyno.state) {
         (Some(address), _) => {
             dyno.address = Some(address);
             engine.claim_one_off(dyno.id);
+            if dyno.state == DynoState::Starting {
+                engine.set_up(&dyno).await?; // killed between the cage and its row
+            }
             if dyno.state == DynoState::Stopping {
                 let _ = parts.runtime.stop(dyno.id, STOP_GRACE_MS).await; // if it has ended meanwhile, the wait tells
             }
@@ -53,7 +63,8 @@ pub async fn take_back(engine: &Engine, mut dyno: Dyno) -> Result<(), StoreError
         // Never started: the actor will.
         (None, DynoState::Starting) => {
             dynos::release_resources(engine, &dyno).await;
-            engine.update_dyno(dyno.id, |row| std::mem::take(&mut row.user_slot) > 0).await.map(|_| ())
+            engine.update_dyno(dyno.id, |row| std::mem::take(&mut row.user_slot) > 0).await?;
+            Ok(())
         }
         (None, _) => over(engine, &dyno, false).await,
     }
@@ -89,11 +100,15 @@ async fn run(engine: Engine, mut dyno: Dyno) {
             sink
         }
         (given, sink) => {
-            let reason = given.err().or(sink.err()).map_or_else(|| "stopped, or no user is free".into(), |e| e.to_string());
-            tracing::warn!(dyno = %dyno.id, %reason, "engine.one_off_not_started");
             slot.into_iter().for_each(|slot| engine.shared.users.give_back(slot));
-            if let Err(e) = over(&engine, &dyno, false).await {
-                tracing::error!(error = %e, dyno = %dyno.id, "engine.end_not_recorded");
+            let failure = given.as_ref().err().or(sink.as_ref().err()).map(ToString::to_string);
+            if slot.is_none() || failure.is_some() {
+                // Not its fault: it waits, and the actor tries again.
+                let reason = failure.unwrap_or_else(|| "every user of the pool is in use".into());
+                tracing::error!(dyno = %dyno.id, %reason, "engine.one_off_waits");
+                engine.unclaim_one_off(dyno.id);
+            } else {
+                record_end(&engine, &dyno, false).await; // stopped before it began
             }
             return;
         }
@@ -111,7 +126,7 @@ async fn run(engine: Engine, mut dyno: Dyno) {
             }
             finish(engine, dyno, sink).await;
         }
-        Err(exit) => ended(&engine, &dyno, &sink, &exit).await,
+        Err(exit) => ended(&engine, &dyno, &sink, &exit, false).await,
     }
 }
 
@@ -121,7 +136,9 @@ async fn finish(engine: Engine, dyno: Dyno, sink: Arc<DynoSink>) {
     let runtime = &engine.shared.parts.runtime;
     let lives = Duration::from_secs(dyno.time_to_live_s.unwrap_or(ONE_OFF_SECONDS_MAX));
     let lived = Duration::from_millis(engine.shared.parts.clock.now().since_ms(dyno.created_at));
-    let exit = match tokio::time::timeout(lives.saturating_sub(lived), runtime.wait(dyno.id)).await {
+    let ended_itself = tokio::time::timeout(lives.saturating_sub(lived), runtime.wait(dyno.id)).await;
+    let too_long = ended_itself.is_err();
+    let exit = match ended_itself {
         Ok(exit) => exit,
         Err(_) => {
             sink.platform("Stopping all processes with SIGTERM");
@@ -131,28 +148,39 @@ async fn finish(engine: Engine, dyno: Dyno, sink: Arc<DynoSink>) {
     };
     watch.abort();
     let exit = exit.unwrap_or_else(|e| dynos::lost(&e.to_string()));
-    ended(&engine, &dyno, &sink, &exit).await;
+    ended(&engine, &dyno, &sink, &exit, too_long).await;
 }
 
-async fn ended(engine: &Engine, dyno: &Dyno, sink: &DynoSink, exit: &Exit) {
+async fn ended(engine: &Engine, dyno: &Dyno, sink: &DynoSink, exit: &Exit, too_long: bool) {
     dynos::tell_end(dyno, sink, exit).await;
     sink.platform("State changed from up to complete");
-    let good = exit.status == 0 && exit.platform_error.is_none();
-    if let Err(e) = over(engine, dyno, good).await {
-        tracing::error!(error = %e, dyno = %dyno.id, "engine.end_not_recorded");
+    // A command that answers SIGTERM with 0 did not finish its work.
+    let good = exit.status == 0 && exit.platform_error.is_none() && !too_long && !engine.is_closing();
+    record_end(engine, dyno, good).await;
+}
+
+/// Until it is written: a verdict that got lost would hold up every release of the app. With a full disk there is nothing
+/// to wait on but time.
+async fn record_end(engine: &Engine, dyno: &Dyno, good: bool) {
+    while let Err(e) = over(engine, dyno, good).await {
+        tracing::error!(error = %e, dyno = %dyno.id, "engine.end_not_recorded: trying again");
+        if engine.is_closing() {
+            return; // the next daemon finds the row
+        }
+        tokio::time::sleep(RECORD_PAUSE).await;
     }
 }
 
 /// Verdict of a release phase, then the row goes, then the cage: never the other way round, or it would run again.
-async fn over(engine: &Engine, dyno: &Dyno, good: bool) -> Result<(), StoreError> {
+async fn over(engine: &Engine, dyno: &Dyno, good: bool) -> Result<(), service::Error> {
     if dyno.ptype == RELEASE {
-        engine.finish_phase(dyno.app, dyno.release, good).await?;
+        engine.finish_phase(dyno, good).await?;
         let release = engine.shared.parts.store.get(&tables::RELEASES, &(dyno.app, dyno.release))?;
         release.into_iter().for_each(|release| engine.shared.parts.outputs.close(release.id.0));
     }
     engine.forget_dyno(dyno.id).await?;
     dynos::release_resources(engine, dyno).await;
-    engine.shared.one_offs.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(&dyno.id);
+    engine.unclaim_one_off(dyno.id);
     Ok(())
 }
 
@@ -162,23 +190,35 @@ impl Engine {
         self.shared.one_offs.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(id)
     }
 
-    /// The release phase is over: its release becomes the wanted one, or failed and the old one stays.
-    async fn finish_phase(&self, app: AppId, version: u64, good: bool) -> Result<(), StoreError> {
-        let now = self.shared.parts.clock.now();
+    fn unclaim_one_off(&self, id: DynoId) {
+        self.shared.one_offs.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(&id);
+    }
+
+    /// The release phase is over: its release becomes the wanted one, or failed and the old one stays. One that was told to
+    /// stop failed, whatever it answered.
+    async fn finish_phase(&self, dyno: &Dyno, good: bool) -> Result<(), service::Error> {
+        let (ctx, app, version, id) = (self.ctx(), dyno.app, dyno.release, dyno.id);
         let work = move |tx: &mut Tx| {
+            let undisturbed = tx.get(&tables::DYNOS, &id)?.is_some_and(|row| row.state == DynoState::Up && !row.restart);
+            let good = good && undisturbed;
             let release = tx.get(&tables::RELEASES, &(app, version))?.filter(|r| r.status == ReleaseStatus::Pending);
-            let (Some(mut row), Some(mut release)) = (tx.get(&tables::APPS, &app)?, release) else { return Ok(false) };
+            let (Some(mut row), Some(mut release)) = (tx.get(&tables::APPS, &app)?, release) else { return Ok(None) };
             release.status = if good { ReleaseStatus::Succeeded } else { ReleaseStatus::Failed };
-            release.updated_at = now;
+            release.updated_at = ctx.now;
             tx.put(&tables::RELEASES, &(app, version), &release)?;
             if good {
                 row.current = Some(version);
+                row.config_version = release.config_version;
                 tx.put(&tables::APPS, &app, &row)?;
+                if let Some(slug) = release.slug {
+                    // Again: the proof of an older release may have removed entries of types that it does not have.
+                    service::follow_slug(tx, &ctx, &row, slug)?;
+                }
             }
-            tx.event(now, Some(app), None, None, EventBody::ReleaseChanged { version })?;
-            Ok::<_, StoreError>(true)
+            tx.event(ctx.now, Some(app), None, None, EventBody::ReleaseChanged { version })?;
+            Ok::<_, service::Error>(Some(good))
         };
-        if self.shared.parts.store.commit(work).await? && !good {
+        if self.shared.parts.store.commit(work).await? == Some(false) {
             let serving = rows::view(&self.shared.parts.store, app)?.app.and_then(|row| row.current);
             let serving = serving.map_or_else(|| "nothing".into(), |v| format!("v{v}"));
             let text = format!("Release v{version} failed in its release phase; {serving} is still serving");

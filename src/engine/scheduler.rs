@@ -30,12 +30,18 @@ pub async fn run(engine: Engine) {
 async fn turn(engine: &Engine) -> Result<Duration, service::Error> {
     let parts = &engine.shared.parts;
     let schedules = parts.store.scan(&tables::SCHEDULES, &())?;
-    let now = parts.clock.now();
+    let (now, mut pause) = (parts.clock.now(), LOOK_EVERY);
     for schedule in schedules.iter().filter(|s| s.next_at <= now) {
-        use_slot(engine, schedule).await?;
+        if let Err(e) = use_slot(engine, schedule).await {
+            tracing::error!(error = %e, schedule = %schedule.id, "engine.schedule_failed"); // the others go on
+            pause = ERROR_PAUSE.min(pause);
+        }
     }
     let waiting = parts.store.scan(&tables::SCHEDULES, &())?;
     let next_ms = waiting.iter().map(|s| s.next_at.since_ms(parts.clock.now())).min();
+    if pause < LOOK_EVERY {
+        return Ok(pause);
+    }
     Ok(next_ms.map_or(LOOK_EVERY, |ms| Duration::from_millis(ms + 1).min(LOOK_EVERY)))
 }
 

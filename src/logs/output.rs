@@ -84,13 +84,16 @@ impl Output {
         Self { path, file: Mutex::new(None), progress }
     }
 
-    /// Appends; past the limit nothing more is kept. A disk that takes no more loses output, not the build.
+    /// Appends; past the limit or after the end nothing more is kept. A disk that takes no more loses output, not the build.
     pub fn write(&self, bytes: &[u8]) {
         let before = self.progress.borrow().bytes;
         if before >= BUILD_OUTPUT_BYTES_MAX {
             return;
         }
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.progress.borrow().closed {
+            return; // its file may have been removed
+        }
         let written = match file.as_mut() {
             Some(file) => file.write_all(bytes),
             None => OpenOptions::new().create(true).append(true).open(&self.path).and_then(|mut opened| {

@@ -62,7 +62,12 @@ impl Service {
                 tx.put(&tables::APP_BY_NAME, &app.name, &app.id)?;
                 tx.event(ctx2.now, Some(app.id), ctx2.account(), ctx2.request_id.clone(), EventBody::AppCreated)?;
                 for description in ["Initial release", "Enable Logplex"] {
-                    add_release(tx, &ctx2, &mut app, ReleaseDraft { description: description.into(), slug: None })?;
+                    add_release(
+                        tx,
+                        &ctx2,
+                        &mut app,
+                        ReleaseDraft { config_version: None, description: description.into(), slug: None },
+                    )?;
                 }
                 tx.put(&tables::APPS, &app.id, &app)?;
                 Ok(app)

@@ -85,7 +85,12 @@ impl Service {
                 let keys = set.into_iter().chain(removed).collect();
                 tx.event(ctx2.now, Some(id), ctx2.account(), ctx2.request_id.clone(), EventBody::ConfigChanged { keys })?;
                 let slug = current_slug(tx, &app)?;
-                let release = add_release(tx, &ctx2, &mut app, ReleaseDraft { description: description.clone(), slug })?;
+                let release = add_release(
+                    tx,
+                    &ctx2,
+                    &mut app,
+                    ReleaseDraft { config_version: None, description: description.clone(), slug },
+                )?;
                 tx.put(&tables::APPS, &id, &app)?;
                 Ok::<_, Error>((config, Some((description, release.version))))
             })

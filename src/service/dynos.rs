@@ -1,7 +1,7 @@
 //! Dynos, as people see them and ask for them to be replaced.
 
 use crate::{Action, Ctx, Error, Result, Service, find_app};
-use domain::{App, AppId, Dyno, DynoState, EventBody};
+use domain::{App, AppId, Dyno, DynoKind, DynoState, EventBody};
 use store::{ReadRows, tables};
 
 /// Rows of all dynos of an app, also of those that are on their way out.
@@ -60,7 +60,8 @@ impl Service {
                         tx.put(&tables::APPS, &id, &app)?;
                     }
                     Some(which) => {
-                        let matches = |d: &Dyno| d.name() == which || d.ptype == which || d.id.to_string() == which;
+                        let of_type = |d: &Dyno| d.kind == DynoKind::Formation && d.ptype == which;
+                        let matches = |d: &Dyno| d.name() == which || of_type(d) || d.id.to_string() == which;
                         let mut found = rows(tx, id)?;
                         found.retain(|d| d.state != DynoState::Stopping && matches(d));
                         if found.is_empty() {

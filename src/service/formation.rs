@@ -39,7 +39,10 @@ impl std::str::FromStr for Quantity {
 
 /// After a new slug: types that are new get an entry; the first `web` starts with one. Types that are gone keep theirs,
 /// unseen, until the release is proven: the way back needs them.
-pub(crate) fn follow_slug(tx: &mut Tx, ctx: &Ctx, app: &App, slug: SlugId) -> Result<()> {
+///
+/// # Errors
+/// When rows can not be read or written.
+pub fn follow_slug(tx: &mut Tx, ctx: &Ctx, app: &App, slug: SlugId) -> Result<()> {
     let slug = tx.get(&tables::SLUGS, &slug)?.ok_or_else(|| Error::internal("a release names a slug that is not there"))?;
     let existing = tx.scan(&tables::FORMATION, &app.id)?;
     for ptype in slug.process_types.keys().filter(|t| !existing.iter().any(|f| f.ptype == **t)) {

@@ -25,7 +25,7 @@ pub use builds::NewBuild;
 pub use config::{read_config, write_config};
 pub use context::{Actor, Ctx};
 pub use error::{Error, Kind, Result};
-pub use formation::{FormationChange, Quantity};
+pub use formation::{FormationChange, Quantity, follow_slug};
 pub use log_sessions::LogRequest;
 pub use one_offs::{NewDyno, RELEASE, read_dyno_env};
 pub use releases::{ReleaseDraft, add_release, running_phase};

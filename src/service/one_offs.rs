@@ -56,7 +56,8 @@ fn row(tx: &Tx, ctx: &Ctx, app: AppId, release: u64, ptype: &str, command: &str)
     for id in tx.scan(&tables::DYNO_BY_APP, &app)? {
         taken.extend(tx.get(&tables::DYNOS, &id)?.filter(|d| d.kind == DynoKind::OneOff));
     }
-    if taken.len() >= ONE_OFFS_MAX {
+    // A release phase is bounded by there being one at a time.
+    if ptype != RELEASE && taken.iter().filter(|d| d.ptype != RELEASE).count() >= ONE_OFFS_MAX {
         return Err(Error::limited(
             "one_offs",
             format!("{ONE_OFFS_MAX} one-off dynos of this app are running; stop some first."),

@@ -10,8 +10,11 @@ use domain::{App, EventBody, Release, ReleaseId, ReleaseStatus, SlugId};
 use store::{ReadRows, Tx, tables};
 use uuid::Uuid;
 
-/// What a new release is made of; its config is the app's newest set.
+/// What a new release is made of.
 pub struct ReleaseDraft {
+    /// The set of config vars; the app's newest when none is given. With a release phase it becomes the newest when that
+    /// succeeds.
+    pub config_version: Option<u64>,
     /// What changed.
     pub description: String,
     /// The code.
@@ -37,7 +40,7 @@ pub fn add_release(tx: &mut Tx, ctx: &Ctx, app: &mut App, draft: ReleaseDraft) -
         status: if phase.is_some() { ReleaseStatus::Pending } else { ReleaseStatus::Succeeded },
         description: draft.description,
         slug: draft.slug,
-        config_version: app.config_version,
+        config_version: draft.config_version.unwrap_or(app.config_version),
         user: ctx.account().unwrap_or(app.owner),
         output_key: phase.as_ref().map(|_| random_key()).transpose()?,
         created_at: ctx.now,
@@ -46,6 +49,7 @@ pub fn add_release(tx: &mut Tx, ctx: &Ctx, app: &mut App, draft: ReleaseDraft) -
     app.next_version += 1;
     if phase.is_none() {
         app.current = Some(release.version);
+        app.config_version = release.config_version;
     }
     app.released_at = Some(ctx.now);
     app.updated_at = ctx.now;
@@ -150,9 +154,9 @@ impl Service {
                     return Err(Error::invalid(format!("Release v{} has no code to run; deploy first.", old.version)));
                 }
                 // Code and config come back together (`ux.md` J9).
-                app.config_version = old.config_version;
+                let config_version = Some(old.config_version);
                 let description = format!("Rollback to v{}", old.version);
-                let release = add_release(tx, &ctx2, &mut app, ReleaseDraft { description, slug: old.slug })?;
+                let release = add_release(tx, &ctx2, &mut app, ReleaseDraft { config_version, description, slug: old.slug })?;
                 tx.put(&tables::APPS, &id, &app)?;
                 Ok((app, release))
             })

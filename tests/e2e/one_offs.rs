@@ -137,19 +137,40 @@ fn release_33_36_phase_decides_whether_a_release_goes_live() {
     eventually("the phase of the config change fails", || (status(6) == "failed").then_some(()));
     assert_eq!(platform.api("GET", "/apps/shop/dynos/web.1", None).json()["id"], serving);
 
+    // A phase that is told to stop failed, whatever it answers; meanwhile there is no other.
+    with("trap 'echo stopping; exit 0' TERM; echo phase-waits; while :; do sleep 0.1; done");
+    let push = repo.command().args(["push", &platform.git_url("shop"), "main"]).stderr(std::process::Stdio::null()).spawn();
+    let log = platform.wait_log("shop", "]: phase-waits");
+    let name = log.lines().rev().find_map(|l| l.strip_suffix("]: phase-waits")?.rsplit('[').next()).unwrap().to_string();
+    let refused = platform.api("PATCH", "/apps/shop/config-vars", Some(json!({ "B": "2" })));
+    assert_eq!((refused.status, refused.json()["id"].as_str()), (409, Some("conflict")), "one phase at a time");
+    assert_eq!(platform.api("POST", &format!("/apps/shop/dynos/{name}/actions/stop"), None).status, 202);
+    push.unwrap().wait().unwrap();
+    assert_eq!(status(7), "failed", "{}", platform.log("shop"));
+    assert_eq!(platform.api("GET", "/apps/shop/dynos/web.1", None).json()["id"], serving);
+
     // A rollback runs it, too, with code and config of then.
     let back = platform.api("POST", "/apps/shop/releases", Some(json!({ "release": "v4" }))).json();
     assert_eq!(
         (back["version"].as_u64(), back["status"].as_str(), back["current"].as_bool()),
-        (Some(7), Some("pending"), Some(false))
+        (Some(8), Some("pending"), Some(false))
     );
-    let second = platform.api("PATCH", "/apps/shop/config-vars", Some(json!({ "B": "2" })));
-    if second.status != 200 {
-        assert_eq!((second.status, second.json()["id"].as_str()), (409, Some("conflict")), "one phase at a time");
-    }
-    eventually("live", || (status(7) == "succeeded").then_some(()));
+    eventually("live", || (status(8) == "succeeded").then_some(()));
     eventually("switched", || (platform.api("GET", "/apps/shop/dynos/web.1", None).json()["id"] != serving).then_some(()));
     assert_eq!(platform.web("shop", "/").status, 200);
+    assert!(platform.api("GET", "/apps/shop/config-vars", None).json()["GOOD"].is_null(), "the config of then is the app's");
+
+    // A config change whose phase fails stays stored, with all that was set before, until it is taken back.
+    with("test -z \"${BAD:-}\"");
+    repo.deploy(&platform, "shop");
+    assert_eq!(platform.api("PATCH", "/apps/shop/config-vars", Some(json!({ "C": "kept" }))).status, 200);
+    eventually("v10 is live", || (status(10) == "succeeded").then_some(()));
+    let set = platform.api("PATCH", "/apps/shop/config-vars", Some(json!({ "BAD": "1" })));
+    assert_eq!(set.status, 200);
+    eventually("v11 fails", || (status(11) == "failed").then_some(()));
+    assert_eq!(platform.api("PATCH", "/apps/shop/config-vars", Some(json!({ "BAD": null }))).status, 200);
+    eventually("v12 is live", || (status(12) == "succeeded").then_some(()));
+    assert_eq!(platform.api("GET", "/apps/shop/config-vars", None).json()["C"], "kept");
 }
 
 #[test]

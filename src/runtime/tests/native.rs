@@ -325,6 +325,11 @@ async fn escape_rules_that_were_flushed_come_back_by_themselves() {
         assert!(Instant::now() < limit, "the table does not come back");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+    if Path::new("/run/tidemill.forwarding").exists() {
+        let rules = std::process::Command::new("nft").args(["list", "chain", "inet", "tidemill", "others"]).output().unwrap();
+        let rules = String::from_utf8_lossy(&rules.stdout).into_owned();
+        assert!(rules.contains("ct state new ct status != dnat drop"), "the host becomes no router: {rules}");
+    }
     let server = TcpListener::bind("0.0.0.0:0").unwrap();
     let port = server.local_addr().unwrap().port();
     let (exit, text) = world.run(&format!("set -- 10.209.0.1:{port}; {REACH}")).await;

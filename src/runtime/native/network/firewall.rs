@@ -13,12 +13,16 @@ use std::{
 /// Every host end of a cage is named so.
 pub const PREFIX: &str = "tm-";
 const PROGRAM_DIRS: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/usr/local/sbin"];
+/// Says that forwarding was off when this platform came.
+const SWITCHED_ON: &str = "/run/tidemill.forwarding";
+/// See [`guard`].
+const GUARD: &str = "ct state new ct status != dnat drop";
 const FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
 
 /// Cages reach: the internet and private networks, name servers, and the ports that this host serves to everybody. They
 /// do not reach: each other, anything else of the host, and the addresses where clouds hand out credentials. No cage may
 /// fill the host's table of connections. `others` is about packets that have nothing to do with cages; see
-/// [`Firewall::forward`].
+/// [`guard`].
 const RULES: &str = r#"
 table inet tidemill {
   set subnets { type ipv4_addr; flags interval; }
@@ -91,35 +95,54 @@ impl Firewall {
         element("subnets", format!("{}.{}.0.0/16", self.subnet[0], self.subnet[1]));
         name_servers.iter().for_each(|server| element("name_servers", server.to_string()));
         self.public_ports.iter().for_each(|port| element("public_ports", port.to_string()));
+        if !forwards() {
+            // Written first: a daemon that is killed here must leave the next one in no doubt. Gone after a reboot, as is what
+            // it tells of.
+            fs::write(SWITCHED_ON, "by tidemill\n").map_err(|e| format!("{SWITCHED_ON}: {e}"))?;
+        }
+        if must_guard() {
+            text.push_str(&guard()?);
+        }
         run(&self.nft, &["-f", "-"], &text)?;
-        self.forward()?;
+        if !forwards() {
+            fs::write(FORWARD, "1").map_err(|e| format!("{FORWARD}: {e}"))?;
+        }
         pass_other_filters()
     }
 
     /// Is it still there, and is forwarding on?
     pub fn is_loaded(&self) -> bool {
-        let listed = run(&self.nft, &["list", "table", "inet", "tidemill"], "").unwrap_or_default();
-        SIGNS.iter().all(|sign| listed.contains(sign)) && forwards()
+        let listed = run(&self.nft, &["-t", "list", "table", "inet", "tidemill"], "").unwrap_or_default();
+        SIGNS.iter().all(|sign| listed.contains(sign)) && forwards() && (!must_guard() || listed.contains(GUARD))
     }
+}
 
-    /// A host that did not forward must not become a router for its neighbours: what comes in by a network card and was
-    /// not sent for is not passed on, unless an engine redirected it to a port that it publishes.
-    fn forward(&self) -> Result<(), String> {
-        if forwards() {
-            return Ok(());
-        }
-        let cards = fs::read_dir("/sys/class/net").map_err(|e| format!("/sys/class/net: {e}"))?.flatten();
-        let cards = cards.filter(|card| card.path().join("device").exists());
-        let names: Vec<String> = cards.map(|card| format!("{:?}", card.file_name().to_string_lossy())).collect();
-        if !names.is_empty() {
-            let rule = format!(
-                "flush chain inet tidemill others\nadd rule inet tidemill others iifname {{ {} }} ct state new ct status != dnat drop\n",
-                names.join(", ")
-            );
-            run(&self.nft, &["-f", "-"], &rule)?;
-        }
-        fs::write(FORWARD, "1").map_err(|e| format!("{FORWARD}: {e}"))
+/// True when it was this platform that switched forwarding on.
+fn must_guard() -> bool {
+    Path::new(SWITCHED_ON).exists()
+}
+
+/// A host that did not forward must not become a router for its neighbours: what comes in by a network card and was not
+/// sent for is not passed on, unless an engine redirected it to a port that it publishes.
+fn guard() -> Result<String, String> {
+    let cards = fs::read_dir("/sys/class/net").map_err(|e| format!("/sys/class/net: {e}"))?.flatten();
+    let cards = cards.filter(|card| card.path().join("device").exists() || card.path().join("bonding").exists());
+    let mut names: Vec<String> = cards.map(|card| card.file_name().to_string_lossy().into_owned()).collect();
+    names.extend(outward_card());
+    names.sort();
+    names.dedup();
+    if names.is_empty() {
+        return Ok(String::new());
     }
+    let names: Vec<String> = names.iter().map(|name| format!("{name:?}")).collect();
+    Ok(format!("flush chain inet tidemill others\nadd rule inet tidemill others iifname {{ {} }} {GUARD}\n", names.join(", ")))
+}
+
+/// The interface of the default route.
+fn outward_card() -> Option<String> {
+    let routes = fs::read_to_string("/proc/net/route").ok()?;
+    let fields = |line: &str| line.split_whitespace().map(String::from).collect::<Vec<_>>();
+    routes.lines().map(fields).find(|f| f.get(1).is_some_and(|to| to == "00000000"))?.into_iter().next()
 }
 
 fn forwards() -> bool {
@@ -155,12 +178,8 @@ fn foreign_route(table: &str, subnet: [u8; 2]) -> Option<&str> {
 fn pass_other_filters() -> Result<(), String> {
     let Some(iptables) = program("iptables") else { return Ok(()) };
     let listed = run(&iptables, &["-w", "-S", "FORWARD"], "").unwrap_or_default();
-    let routes = fs::read_to_string("/proc/net/route").unwrap_or_default();
-    let outward = routes.lines().map(|l| l.split_whitespace().collect::<Vec<_>>()).find(|f| f.get(1) == Some(&"00000000"));
-    let Some(card) = outward.and_then(|fields| fields.first().copied()).filter(|_| listed.contains("-P FORWARD DROP")) else {
-        return Ok(());
-    };
-    let out = ["-i", "tm-+", "-o", card, "-j", "ACCEPT"];
+    let Some(card) = outward_card().filter(|_| listed.contains("-P FORWARD DROP")) else { return Ok(()) };
+    let out = ["-i", "tm-+", "-o", card.as_str(), "-j", "ACCEPT"];
     let back = ["-o", "tm-+", "-m", "conntrack", "--ctstate", "RELATED,ESTABLISHED", "-j", "ACCEPT"];
     for rule in [out.as_slice(), back.as_slice()] {
         let with = |verb: &'static str| [["-w", verb, "FORWARD"].as_slice(), rule].concat();

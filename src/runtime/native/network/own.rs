@@ -108,16 +108,19 @@ fn watch(network: &Weak<OwnNetwork>, changes: &Socket) {
         // An overrun means that there were changes; a time-out, that it is time to look. Each is a reason to look.
         let _ = changes.recv_from(&mut vec![0u8; 8192], 0);
         std::thread::sleep(CHANGE_PAUSE);
+        while changes.recv_from(&mut vec![0u8; 8192], libc::MSG_DONTWAIT).is_ok() {} // one look for all of them
         let Some(network) = network.upgrade() else { return };
         let now = resolver().1;
         if now == known && network.firewall.is_loaded() {
             continue;
         }
         match network.firewall.load(&now) {
-            Ok(()) => tracing::warn!("runtime.firewall_restored: the rules of table inet tidemill were changed or flushed"),
+            Ok(()) => {
+                tracing::warn!("runtime.firewall_restored: table inet tidemill or the name servers had changed");
+                known = now;
+            }
             Err(reason) => tracing::error!(%reason, "runtime.firewall_lost: dynos may reach each other until it loads again"),
         }
-        known = now;
     }
 }
 
