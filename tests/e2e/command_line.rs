@@ -46,7 +46,12 @@ fn the_journey_of_a_user() {
     let json: serde_json::Value = serde_json::from_str(&run(&["releases", "-a", "shop", "--json"]).0).unwrap();
     assert_eq!(json.as_array().unwrap().len(), 6);
     let (out, err) = run(&["run:detached", "-e", "X=from env", "-a", "shop", "--", "printf", "%s|%s\\n", "a b", "$X"]);
-    assert!(err.contains("on shop... done, run.") && out.contains("tidemill logs -a shop -d run."), "{out}{err}");
+    assert!(
+        err.contains("on shop... done, run.")
+            && out.contains("tidemill logs -a shop -d run.")
+            && out.ends_with(" to view the output.\n"),
+        "{out}{err}"
+    );
     platform.wait_log("shop", "]: a b|$X");
     let (_, err) = run(&["run:detached", "-a", "shop", "-e", "X=1", "echo \"x=$X\"; sleep 100"]);
     let name = err.trim().rsplit(' ').next().unwrap().to_string();

@@ -43,20 +43,23 @@ fn follow(path: &Path, ended: &AtomicBool, lines: &mut Vec<String>) {
     loop {
         let last_round = ended.load(Ordering::SeqCst);
         let inode = fs::metadata(path).map_or(0, |m| m.ino());
-        if current.as_ref().is_some_and(|file| file.metadata().unwrap().ino() != inode) || last_round {
+        let moved = current.as_ref().is_some_and(|file| file.metadata().unwrap().ino() != inode);
+        if moved || last_round {
             let mut text = String::new();
             if let Some(mut file) = current.take() {
                 file.read_to_string(&mut text).unwrap();
             }
             lines.extend(text.lines().filter(|l| !l.starts_with('=')).map(String::from));
         }
-        if last_round {
-            return;
+        if last_round && !moved {
+            return; // that was the newest
         }
         if current.is_none() {
             current = fs::File::open(path).ok();
         }
-        std::thread::sleep(Duration::from_millis(5));
+        if !moved {
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 }
 
@@ -135,7 +138,6 @@ fn crash_17_8_dynos_and_lines_outlive_many_kills() {
     let data = platform.dir.path().join("data");
     eventually("no cage is left", || (signature(&data.join("run/dynos")).is_empty()).then_some(()));
     eventually("no folder is left", || (signature(&data.join("dynos")).is_empty()).then_some(()));
-    std::thread::sleep(Duration::from_millis(100));
     ended.store(true, Ordering::SeqCst);
     let (mut total, mut unseen) = (0, 0);
     for (app, thread) in followers {
