@@ -1,7 +1,7 @@
 //! Running one script of a buildpack in a cage.
 
 use logs::Output;
-use runtime::{Exit, Limits, Mount, Network, Runtime, RuntimeError, Sink, Spec};
+use runtime::{Exit, Limits, Mount, Network, Root, Runtime, RuntimeError, Sink, Spec, Stdio};
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -74,6 +74,8 @@ impl Cage {
             limits: self.limits,
             network,
             lossless: true,
+            root: Root::default(),
+            stdio: Stdio::default(),
         };
         self.runtime.start(spec, Arc::new(to)).await?;
         let ended = match tokio::time::timeout_at(self.deadline, self.runtime.wait(id)).await {

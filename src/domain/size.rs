@@ -11,6 +11,9 @@ pub struct Size {
     pub memory_bytes: u64,
     /// Relative share of CPU time; a weight, not a cap.
     pub cpu_share: u32,
+    /// Processors that a dyno sees (`nproc`) and uses, at most those of the host: its CPU share where that is shared, else
+    /// the table's number.
+    pub cores: u32,
     /// Processes and threads; also shown as `ulimit -u`.
     pub tasks_max: u32,
     /// Most dynos of one type.
@@ -19,21 +22,28 @@ pub struct Size {
 
 const MB: u64 = 1024 * 1024;
 
-const fn size(name: &'static str, id: &'static str, mb: u64, cpu: u32, tasks: u32, per_type: u32) -> Size {
-    Size { name, id, memory_bytes: mb * MB, cpu_share: cpu, tasks_max: tasks, per_type_max: per_type }
+const fn size(
+    name: &'static str,
+    id: &'static str,
+    mb: u64,
+    (cpu_share, cores): (u32, u32),
+    tasks: u32,
+    per_type: u32,
+) -> Size {
+    Size { name, id, memory_bytes: mb * MB, cpu_share, cores, tasks_max: tasks, per_type_max: per_type }
 }
 
 /// All sizes, smallest first.
 pub const SIZES: &[Size] = &[
-    size("Eco", "5a0c6a54-2f0f-4c3c-9d5c-7b1d3c6f0e01", 512, 1, 256, 1),
-    size("Basic", "5a0c6a54-2f0f-4c3c-9d5c-7b1d3c6f0e02", 512, 1, 256, 1),
-    size("Standard-1X", "5a0c6a54-2f0f-4c3c-9d5c-7b1d3c6f0e03", 512, 1, 256, 100),
-    size("Standard-2X", "5a0c6a54-2f0f-4c3c-9d5c-7b1d3c6f0e04", 1024, 2, 512, 100),
-    size("Performance-M", "5a0c6a54-2f0f-4c3c-9d5c-7b1d3c6f0e05", 2560, 12, 16384, 10),
-    size("Performance-L", "5a0c6a54-2f0f-4c3c-9d5c-7b1d3c6f0e06", 14336, 50, 32768, 10),
-    size("Performance-L-RAM", "5a0c6a54-2f0f-4c3c-9d5c-7b1d3c6f0e07", 30720, 24, 24576, 10),
-    size("Performance-XL", "5a0c6a54-2f0f-4c3c-9d5c-7b1d3c6f0e08", 63488, 50, 32768, 10),
-    size("Performance-2XL", "5a0c6a54-2f0f-4c3c-9d5c-7b1d3c6f0e09", 129_024, 100, 65536, 10),
+    size("Eco", "5a0c6a54-2f0f-4c3c-9d5c-7b1d3c6f0e01", 512, (1, 1), 256, 1),
+    size("Basic", "5a0c6a54-2f0f-4c3c-9d5c-7b1d3c6f0e02", 512, (1, 1), 256, 1),
+    size("Standard-1X", "5a0c6a54-2f0f-4c3c-9d5c-7b1d3c6f0e03", 512, (1, 1), 256, 100),
+    size("Standard-2X", "5a0c6a54-2f0f-4c3c-9d5c-7b1d3c6f0e04", 1024, (2, 2), 512, 100),
+    size("Performance-M", "5a0c6a54-2f0f-4c3c-9d5c-7b1d3c6f0e05", 2560, (12, 2), 16384, 10),
+    size("Performance-L", "5a0c6a54-2f0f-4c3c-9d5c-7b1d3c6f0e06", 14336, (50, 8), 32768, 10),
+    size("Performance-L-RAM", "5a0c6a54-2f0f-4c3c-9d5c-7b1d3c6f0e07", 30720, (24, 4), 24576, 10),
+    size("Performance-XL", "5a0c6a54-2f0f-4c3c-9d5c-7b1d3c6f0e08", 63488, (50, 8), 32768, 10),
+    size("Performance-2XL", "5a0c6a54-2f0f-4c3c-9d5c-7b1d3c6f0e09", 129_024, (100, 16), 65536, 10),
 ];
 
 /// The size of a new formation entry.

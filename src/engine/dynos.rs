@@ -8,7 +8,7 @@
 
 use crate::{Engine, environment, memory, rows, sinks::DynoSink};
 use domain::{AppId, Dyno, DynoKind, DynoState, EventBody, limits::STOP_GRACE_MS, plan::WEB, restart::count_after_crash};
-use runtime::{Exit, Mount, Network, Spec};
+use runtime::{Exit, Mount, Network, Root, Spec, Stdio};
 use std::{
     fs,
     net::{IpAddr, SocketAddr},
@@ -243,6 +243,8 @@ async fn prepare(engine: &Engine, dyno: &Dyno) -> Result<Spec, Problem> {
         limits: rows::limits_of(&dyno.size),
         network: Network::Own,
         lossless: false,
+        root: Root::default(),
+        stdio: Stdio::default(),
     })
 }
 

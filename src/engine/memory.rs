@@ -19,7 +19,9 @@ pub async fn watch(engine: Engine, dyno: Dyno, sink: Arc<DynoSink>) {
     let mut said: Option<Instant> = None;
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
-        let Some(used) = runtime.memory(dyno.id).await.map(|memory| memory.rss_bytes + memory.swap_bytes) else { continue };
+        let Some(used) = runtime.stats(dyno.id).await.map(|stats| stats.memory.rss_bytes + stats.memory.swap_bytes) else {
+            continue;
+        };
         if used <= quota {
             said = None;
             continue;

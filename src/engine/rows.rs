@@ -178,5 +178,6 @@ pub fn limits_of(size_name: &str) -> runtime::Limits {
         memory_hard: false,
         tasks_max: size.tasks_max,
         cpu_share: size.cpu_share,
+        cores: Some(size.cores),
     }
 }

@@ -1,6 +1,6 @@
 //! A driver in memory for tests of other rooms: starts nothing, ends when it is told to, fails on request.
 
-use crate::{Capabilities, Exit, Memory, Runtime, RuntimeError, Sink, Spec};
+use crate::{Capabilities, Exec, Exit, Input, Inspection, Running, Runtime, RuntimeError, Sink, Spec, Stats};
 use async_trait::async_trait;
 use domain::DynoId;
 use std::{
@@ -8,7 +8,7 @@ use std::{
     net::{IpAddr, Ipv4Addr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 /// The fake driver.
 #[derive(Default)]
@@ -95,7 +95,20 @@ impl Runtime for FakeRuntime {
         ended.clone().ok_or(RuntimeError::Unknown(id))
     }
 
-    async fn memory(&self, _id: DynoId) -> Option<Memory> {
+    async fn attach(&self, id: DynoId) -> Result<mpsc::Sender<Input>, RuntimeError> {
+        self.cages().get(&id).map(|_| mpsc::channel(1).0).ok_or(RuntimeError::Unknown(id))
+    }
+
+    async fn exec(&self, _id: DynoId, _exec: Exec) -> Result<Running, RuntimeError> {
+        Err(RuntimeError::Unsupported("the fake driver starts nothing".into()))
+    }
+
+    async fn inspect(&self, id: DynoId) -> Result<Inspection, RuntimeError> {
+        let exit = self.cages().get(&id).map(|cage| cage.exit.borrow().clone()).ok_or(RuntimeError::Unknown(id))?;
+        Ok(Inspection { address: Ipv4Addr::LOCALHOST.into(), exit, pid: None })
+    }
+
+    async fn stats(&self, _id: DynoId) -> Option<Stats> {
         None
     }
 

@@ -8,10 +8,11 @@ pub mod fake;
 pub mod native;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use domain::DynoId;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, sync::Arc};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// What to run, and in which cage.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -34,8 +35,95 @@ pub struct Spec {
     pub limits: Limits,
     /// What of the network it sees.
     pub network: Network,
-    /// True for builds: a slow reader slows the writer down. False for dynos: lines are lost and counted.
+    /// True for builds and attached dynos: a slow reader slows the writer down. False for dynos that write to the log: lines
+    /// are lost and counted.
     pub lossless: bool,
+    /// The read-only system below everything.
+    #[serde(default)]
+    pub root: Root,
+    /// What the main process reads, and what kind of file its output is.
+    #[serde(default)]
+    pub stdio: Stdio,
+}
+
+/// The read-only system of a cage.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Root {
+    /// What the driver has for slugs: the host's own `/usr`, or the base image.
+    #[default]
+    Host,
+    /// A folder on the host with an imported root file system, shared by all cages that name it.
+    Imported(PathBuf),
+    /// An image of the container engine, run as it says: its entry point stays, `argv` is its command (`runtime.md`
+    /// section 4.5).
+    Image(String),
+}
+
+/// Standard input and output of a process in a cage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stdio {
+    /// Reads nothing, writes to pipes.
+    #[default]
+    Log,
+    /// Reads from a pipe, writes to one. See [`Runtime::attach`].
+    Pipes,
+    /// A terminal. See [`Runtime::attach`].
+    Terminal(Window),
+}
+
+/// Size of a terminal in characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Window {
+    /// Lines.
+    pub rows: u16,
+    /// Characters of a line.
+    pub columns: u16,
+}
+
+impl Default for Window {
+    /// What terminals begin with (`cli-contract.md` section 5).
+    fn default() -> Self {
+        Self { rows: 24, columns: 80 }
+    }
+}
+
+/// What is told to an attached process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// For its standard input.
+    Bytes(Bytes),
+    /// Nothing more comes: pipes are closed, a terminal gets its end-of-file character.
+    End,
+    /// The terminal has a new size.
+    Resize(Window),
+    /// For the process and its group.
+    Signal(i32),
+}
+
+/// A further process in a running cage; see [`Runtime::exec`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exec {
+    /// Program and arguments; the first is an absolute path inside the cage.
+    pub argv: Vec<String>,
+    /// The whole environment.
+    pub env: BTreeMap<String, String>,
+    /// Working directory.
+    pub cwd: PathBuf,
+    /// Terminal or pipes.
+    pub stdio: Stdio,
+}
+
+/// A process that was started by [`Runtime::exec`]. Dropping both ends hangs it up: SIGHUP to its group.
+#[derive(Debug)]
+pub struct Running {
+    /// To it. Waits when the process does not read.
+    pub input: mpsc::Sender<Input>,
+    /// From it, in order; the process waits when nobody reads.
+    pub output: mpsc::Receiver<Bytes>,
+    /// Status, as in [`Exit::status`], once all output was delivered. An error means that the cage is gone.
+    pub exit: oneshot::Receiver<i32>,
 }
 
 /// What a cage sees of the network.
@@ -76,6 +164,9 @@ pub struct Limits {
     pub tasks_max: u32,
     /// Share of CPU time relative to others; 1 is a Standard-1X dyno.
     pub cpu_share: u32,
+    /// Processors that the cage sees (`nproc`) and uses, at most those of the host; `None` for all.
+    #[serde(default)]
+    pub cores: Option<u32>,
 }
 
 /// How a cage ended.
@@ -118,8 +209,40 @@ pub struct Capabilities {
     pub own_users: bool,
     /// Dynos outlive the daemon.
     pub survives_daemon: bool,
+    /// Every process of a cage gets the signals, not only the main one.
+    pub signals_all: bool,
+    /// A cage may have an imported root file system ([`Root::Imported`]).
+    pub imported_roots: bool,
+    /// A cage may run an image as it is ([`Root::Image`]).
+    pub images: bool,
     /// Sentences about what is missing.
     pub missing: Vec<String>,
+}
+
+/// What a cage uses and has used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Memory now.
+    pub memory: Memory,
+    /// Time on processors since the start, in microseconds.
+    pub cpu_us: u64,
+    /// Time for which it was held back by a CPU limit, in microseconds.
+    pub throttled_us: u64,
+    /// Processes and threads now.
+    pub tasks: u64,
+    /// Processes that the kernel killed for memory since the start.
+    pub oom_kills: u64,
+}
+
+/// How a cage stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inspection {
+    /// Where the host reaches it.
+    pub address: IpAddr,
+    /// Its end, if it has ended and nobody has removed it yet.
+    pub exit: Option<Exit>,
+    /// The process on the host that it hangs on: the holder, or the container's main process.
+    pub pid: Option<i32>,
 }
 
 /// Memory of a cage (`runtime.md` section 9).
@@ -145,9 +268,13 @@ pub enum RuntimeError {
     /// The system refused.
     #[error("runtime_io: {0}")]
     Io(String),
+    /// This driver or this cage can not; see [`Capabilities`].
+    #[error("runtime_unsupported: {0}")]
+    Unsupported(String),
 }
 
-/// A driver. The dyno's row is written before `start` is called.
+/// A driver. The dyno's row is written before `start` is called. Output is pushed to the [`Sink`] that `start` or `recover`
+/// was given, from the offset on that the sink has stored; there is no pulling of logs.
 #[async_trait]
 pub trait Runtime: Send + Sync {
     /// Starts a cage; returns when the main process was started, with the address at which the host reaches it.
@@ -165,8 +292,18 @@ pub trait Runtime: Send + Sync {
     /// Waits until no process of the cage is left and all its output was delivered.
     async fn wait(&self, id: DynoId) -> Result<Exit, RuntimeError>;
 
-    /// Memory in use, if the driver can tell.
-    async fn memory(&self, id: DynoId) -> Option<Memory>;
+    /// Opens the standard input of a cage whose [`Spec::stdio`] is not [`Stdio::Log`]. Whoever attached before is cut off.
+    async fn attach(&self, id: DynoId) -> Result<mpsc::Sender<Input>, RuntimeError>;
+
+    /// Starts a further process in a running cage, with its user, limits and name spaces. It does not outlive the cage, nor
+    /// this daemon.
+    async fn exec(&self, id: DynoId, exec: Exec) -> Result<Running, RuntimeError>;
+
+    /// How the cage stands.
+    async fn inspect(&self, id: DynoId) -> Result<Inspection, RuntimeError>;
+
+    /// What the cage uses, if the driver can tell.
+    async fn stats(&self, id: DynoId) -> Option<Stats>;
 
     /// Cages that this driver knows or finds on the host.
     async fn list(&self) -> Result<Vec<DynoId>, RuntimeError>;

@@ -149,6 +149,7 @@ pub async fn start(config: Config) -> Result<Platform> {
             memory_hard: true,
             tasks_max: 2048,
             cpu_share: 1,
+            cores: None,
         },
         time_limit: Duration::from_secs(config.build_timeout_s),
         tree_bytes_max: config.tree_mb_max << 20,

@@ -4,7 +4,7 @@
 
 use domain::DynoId;
 use runtime::{
-    Limits, Network, Runtime, Sink, Spec,
+    Limits, Network, Root, Runtime, Sink, Spec,
     native::{
         NativeRuntime,
         network::{DEFAULT_SUBNET, DynoNetwork},
@@ -113,9 +113,11 @@ fn native(dir: &Path, network: Network, seconds: u64) -> (f64, f64) {
         hostname: "bench".into(),
         mounts: Vec::new(),
         user_slot: slot,
-        limits: Limits { memory_bytes: 512 << 20, memory_hard: false, tasks_max: 256, cpu_share: 1 },
+        limits: Limits { memory_bytes: 512 << 20, memory_hard: false, tasks_max: 256, cpu_share: 1, cores: None },
         network,
         lossless: false,
+        root: Root::default(),
+        stdio: runtime::Stdio::default(),
     };
     let ms = runtime.block_on(async {
         let mut spent = Duration::ZERO;

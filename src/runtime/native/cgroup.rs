@@ -1,6 +1,6 @@
 //! Control groups, both versions. Groups are made below the daemon's own group, so nothing else on the host is touched.
 
-use crate::{Limits, Memory};
+use crate::{Limits, Memory, Stats};
 use cgroups_rs::fs::{
     Cgroup, MaxValue, Subsystem, cgroup::get_cgroups_relative_paths, cpu::CpuController, hierarchies, memory::MemController,
     pid::PidController,
@@ -12,6 +12,8 @@ use std::{
 };
 
 const CONTROLLERS: &[&str] = &["memory", "pids", "cpu"];
+/// Version 1 counts CPU time in a controller of its own, which may have a tree of its own.
+const LEGACY_ACCOUNTING: &str = "cpuacct";
 
 /// The place below which dynos get their groups.
 #[derive(Clone, Debug)]
@@ -46,7 +48,7 @@ impl Slice {
     /// Makes a group with limits and removes it again.
     fn probe(bases: Bases) -> Result<Self, String> {
         let slice = Self { bases, has_swap: has_swap() };
-        let limits = Limits { memory_bytes: 64 << 20, memory_hard: true, tasks_max: 16, cpu_share: 1 };
+        let limits = Limits { memory_bytes: 64 << 20, memory_hard: true, tasks_max: 16, cpu_share: 1, cores: None };
         let group = slice.create(&format!("probe-{}", std::process::id()), &limits)?;
         group.delete();
         Ok(slice)
@@ -86,8 +88,10 @@ impl Slice {
 
 /// Version 1: every controller has its own tree and we have a place of our own in each.
 fn legacy(own: &std::collections::HashMap<String, String>) -> Result<Bases, String> {
+    let accounting = own.contains_key(LEGACY_ACCOUNTING).then_some(&LEGACY_ACCOUNTING);
     CONTROLLERS
         .iter()
+        .chain(accounting)
         .map(|controller| {
             let path = own.get(*controller).ok_or_else(|| format!("the {controller} controller is not mounted"))?;
             Ok((vec![(*controller).to_string()], path.trim_start_matches('/').to_string()))
@@ -178,11 +182,35 @@ impl Group {
         dirs
     }
 
-    /// Did the kernel kill something for memory?
-    pub fn oom_killed(&self) -> bool {
-        self.dirs().iter().flat_map(|d| [d.join("memory.events"), d.join("memory.oom_control")]).any(|file| {
-            let text = fs::read_to_string(file).unwrap_or_default();
-            text.lines().any(|l| l.strip_prefix("oom_kill ").is_some_and(|n| n.trim() != "0"))
+    /// Processes that the kernel killed for memory.
+    pub fn oom_kills(&self) -> u64 {
+        let files = ["memory.events", "memory.oom_control"];
+        files.iter().find_map(|file| self.number_in(file, "oom_kill")).unwrap_or(0)
+    }
+
+    /// A number of a `name number` file that one of the group's directories has.
+    fn number_in(&self, file: &str, name: &str) -> Option<u64> {
+        let text = self.dirs().iter().find_map(|dir| fs::read_to_string(dir.join(file)).ok())?;
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.and_then(|number| number.trim().parse().ok())
+    }
+
+    /// The number in a file that one of the group's directories has.
+    fn number(&self, file: &str) -> Option<u64> {
+        self.dirs().iter().find_map(|dir| fs::read_to_string(dir.join(file)).ok()?.trim().parse().ok())
+    }
+
+    /// What the group uses and has used, on either version.
+    pub fn stats(&self) -> Option<Stats> {
+        let cpu_us = self.number_in("cpu.stat", "usage_usec").or_else(|| self.number("cpuacct.usage").map(|ns| ns / 1000));
+        let throttled = self.number_in("cpu.stat", "throttled_usec");
+        let throttled = throttled.or_else(|| self.number_in("cpu.stat", "throttled_time").map(|ns| ns / 1000));
+        Some(Stats {
+            memory: self.memory()?,
+            cpu_us: cpu_us.unwrap_or(0),
+            throttled_us: throttled.unwrap_or(0),
+            tasks: self.number("pids.current").unwrap_or(0),
+            oom_kills: self.oom_kills(),
         })
     }
 

@@ -42,6 +42,11 @@ impl Live {
         self.commands.closed().await;
     }
 
+    /// The end, if it has come.
+    pub fn ended(&self) -> Option<Exit> {
+        self.exit.borrow().clone()
+    }
+
     /// Waits for the end.
     pub async fn exit(&self) -> Exit {
         let mut exit = self.exit.clone();

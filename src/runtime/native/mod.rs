@@ -10,7 +10,7 @@ mod proto;
 mod seccomp;
 
 use self::network::{DynoNetwork, outbound, own::OwnNetwork};
-use crate::{Capabilities, Exit, Memory, Network, Runtime, RuntimeError, Sink, Spec};
+use crate::{Capabilities, Exec, Exit, Input, Inspection, Network, Running, Runtime, RuntimeError, Sink, Spec, Stats};
 use async_trait::async_trait;
 use connection::{Command, Live};
 use domain::DynoId;
@@ -24,7 +24,10 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    sync::mpsc,
+};
 
 /// First user id of the pool, and of the group pool; one per dyno.
 const FIRST_USER: u32 = 200_000;
@@ -37,6 +40,8 @@ const GO_LIMIT: Duration = Duration::from_secs(5);
 const GO: &str = "go";
 /// Name of the file with a cage's address in its run directory.
 const ADDRESS_FILE: &str = "address";
+/// Name of the file with the holder's process id in it.
+const HOLDER_FILE: &str = "holder";
 
 /// What the daemon hands to `tidemill hold` on standard input.
 #[derive(Debug, Serialize, Deserialize)]
@@ -171,7 +176,13 @@ impl NativeRuntime {
         }
     }
 
-    /// Gives the cage of holder `pid` its network and writes its address down, for a later daemon.
+    /// Where the host reaches a cage. One of a version that wrote no file shares the host's network.
+    fn address(&self, id: DynoId) -> IpAddr {
+        let written = fs::read_to_string(self.dir(id).join(ADDRESS_FILE)).unwrap_or_default();
+        written.parse().unwrap_or(IpAddr::from(Ipv4Addr::LOCALHOST))
+    }
+
+    /// Gives the cage of holder `pid` its network and writes both down, for a later daemon.
     async fn attach(&self, request: &HoldRequest, pid: i32) -> Result<Ipv4Addr, String> {
         let mut address = Ipv4Addr::LOCALHOST;
         match (request.spec.network, &self.own_network) {
@@ -185,8 +196,10 @@ impl NativeRuntime {
             }
             _ => {}
         }
-        let file = request.run_dir.join(ADDRESS_FILE);
-        fs::write(&file, address.to_string()).map_err(|e| format!("{}: {e}", file.display()))?;
+        for (name, text) in [(ADDRESS_FILE, address.to_string()), (HOLDER_FILE, pid.to_string())] {
+            let file = request.run_dir.join(name);
+            fs::write(&file, text).map_err(|e| format!("{}: {e}", file.display()))?;
+        }
         Ok(address)
     }
 }
@@ -224,9 +237,7 @@ impl Runtime for NativeRuntime {
         if !self.dir(id).exists() || self.connect(id, sink).await.is_err() {
             return Ok(None);
         }
-        // A cage of a version that had no file shares the host's network.
-        let written = fs::read_to_string(self.dir(id).join(ADDRESS_FILE)).unwrap_or_default();
-        Ok(Some(written.parse().unwrap_or(IpAddr::from(Ipv4Addr::LOCALHOST))))
+        Ok(Some(self.address(id)))
     }
 
     async fn signal(&self, id: DynoId, signal: i32) -> Result<(), RuntimeError> {
@@ -242,12 +253,26 @@ impl Runtime for NativeRuntime {
     async fn wait(&self, id: DynoId) -> Result<Exit, RuntimeError> {
         let live = self.find(id)?;
         let mut exit = live.exit().await;
-        exit.oom = self.group(id).is_some_and(|g| g.oom_killed());
+        exit.oom = self.group(id).is_some_and(|g| g.oom_kills() > 0);
         Ok(exit)
     }
 
-    async fn memory(&self, id: DynoId) -> Option<Memory> {
-        self.group(id)?.memory()
+    async fn attach(&self, _id: DynoId) -> Result<mpsc::Sender<Input>, RuntimeError> {
+        Err(RuntimeError::Unsupported("not there yet".into()))
+    }
+
+    async fn exec(&self, _id: DynoId, _exec: Exec) -> Result<Running, RuntimeError> {
+        Err(RuntimeError::Unsupported("not there yet".into()))
+    }
+
+    async fn inspect(&self, id: DynoId) -> Result<Inspection, RuntimeError> {
+        let live = self.find(id)?;
+        let holder = fs::read_to_string(self.dir(id).join(HOLDER_FILE)).ok();
+        Ok(Inspection { address: self.address(id), exit: live.ended(), pid: holder.and_then(|pid| pid.trim().parse().ok()) })
+    }
+
+    async fn stats(&self, id: DynoId) -> Option<Stats> {
+        self.group(id)?.stats()
     }
 
     async fn list(&self) -> Result<Vec<DynoId>, RuntimeError> {
@@ -309,6 +334,15 @@ impl Runtime for NativeRuntime {
                 "dynos can not resolve names: /etc/resolv.conf names no IPv4 server outside of the host's loopback".into(),
             );
         }
-        Capabilities { driver: "native", limits: self.slice.is_ok(), own_users: !self.rootless, survives_daemon: true, missing }
+        Capabilities {
+            driver: "native",
+            limits: self.slice.is_ok(),
+            own_users: !self.rootless,
+            survives_daemon: true,
+            signals_all: true,
+            imported_roots: true,
+            images: false,
+            missing,
+        }
     }
 }

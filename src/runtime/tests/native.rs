@@ -4,7 +4,7 @@
 
 use domain::DynoId;
 use runtime::{
-    Exit, Limits, Mount, Network, Runtime, Sink, Spec,
+    Exit, Limits, Mount, Network, Root, Runtime, Sink, Spec, Stdio,
     native::{
         NativeRuntime,
         network::{DEFAULT_SUBNET, DynoNetwork},
@@ -97,9 +97,11 @@ impl World {
             hostname: id.to_string(),
             mounts: vec![mount(app, "/app"), mount(tmp, "/tmp")],
             user_slot: slot,
-            limits: Limits { memory_bytes: 64 << 20, memory_hard: true, tasks_max: 64, cpu_share: 1 },
+            limits: Limits { memory_bytes: 64 << 20, memory_hard: true, tasks_max: 64, cpu_share: 1, cores: None },
             network: Network::Own,
             lossless: false,
+            root: Root::default(),
+            stdio: Stdio::default(),
         }
     }
 
@@ -377,7 +379,7 @@ async fn nothing_is_left_behind() {
         ids.push(id);
     }
     for id in &ids {
-        assert!(world.driver.memory(*id).await.is_some(), "limits are in force");
+        assert!(world.driver.stats(*id).await.is_some(), "limits are in force");
     }
     let with_dynos = groups();
     for id in ids {
