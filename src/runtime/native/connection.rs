@@ -61,7 +61,7 @@ fn lost(why: &str) -> Exit {
 
 /// Connects, greets, and starts serving.
 pub async fn open(dir: &Path, sink: Arc<dyn Sink>) -> std::io::Result<Arc<Live>> {
-    let stream = match connect(dir).await {
+    let stream = match connect_control(dir).await {
         Ok(stream) => Some(stream),
         // The holder is gone but wrote down how the dyno ended.
         Err(e) if dir.join(proto::EXIT_FILE).exists() => {
@@ -78,10 +78,14 @@ pub async fn open(dir: &Path, sink: Arc<dyn Sink>) -> std::io::Result<Arc<Live>>
 }
 
 /// Through `/proc/self/fd`, because the path of a unix socket is limited to 108 bytes.
-async fn connect(dir: &Path) -> std::io::Result<UnixStream> {
+pub async fn connect(dir: &Path) -> std::io::Result<UnixStream> {
     let handle = File::open(dir)?;
-    let path = format!("/proc/self/fd/{}/{}", handle.as_raw_fd(), proto::SOCKET);
-    let mut stream = UnixStream::connect(path).await?;
+    UnixStream::connect(format!("/proc/self/fd/{}/{}", handle.as_raw_fd(), proto::SOCKET)).await
+}
+
+/// As the daemon.
+async fn connect_control(dir: &Path) -> std::io::Result<UnixStream> {
+    let mut stream = connect(dir).await?;
     let mut hello = Vec::new();
     proto::push(&mut hello, proto::HELLO, &[&proto::VERSION.to_le_bytes()]);
     stream.write_all(&hello).await?;

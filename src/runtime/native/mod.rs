@@ -2,10 +2,12 @@
 //!
 //! Network: see [`network`].
 
+mod attach;
 mod cgroup;
 mod connection;
 pub mod hold;
 pub mod network;
+mod processors;
 mod proto;
 mod seccomp;
 
@@ -42,6 +44,10 @@ const GO: &str = "go";
 const ADDRESS_FILE: &str = "address";
 /// Name of the file with the holder's process id in it.
 const HOLDER_FILE: &str = "holder";
+/// Name of the file with the version of the protocol that the holder speaks; without one it is 1.
+const VERSION_FILE: &str = "version";
+/// Name of the file with the processors that a cage may use.
+const PROCESSORS_FILE: &str = "processors";
 
 /// What the daemon hands to `tidemill hold` on standard input.
 #[derive(Debug, Serialize, Deserialize)]
@@ -52,6 +58,9 @@ pub struct HoldRequest {
     rootless: bool,
     uid: u32,
     gid: u32,
+    /// Those it may use; empty for all.
+    #[serde(default)]
+    processors: Vec<usize>,
     /// Instead of the host's.
     resolv_conf: Option<String>,
 }
@@ -72,6 +81,7 @@ pub struct NativeRuntime {
     rootless: bool,
     slice: Result<cgroup::Slice, String>,
     own_network: Result<Arc<OwnNetwork>, String>,
+    processors: processors::Processors,
     live: Mutex<HashMap<DynoId, Arc<Live>>>,
     /// Ways out of cages with a network of their own.
     ways_out: Mutex<HashMap<DynoId, outbound::WayOut>>,
@@ -103,6 +113,7 @@ impl NativeRuntime {
             rootless,
             slice: cgroup::Slice::find(),
             own_network,
+            processors: processors::Processors::find(),
             live: Mutex::default(),
             ways_out: Mutex::default(),
         })
@@ -176,6 +187,26 @@ impl NativeRuntime {
         }
     }
 
+    /// A holder of an older version would take a second connection for a new daemon.
+    fn check_version(&self, id: DynoId) -> Result<(), RuntimeError> {
+        self.find(id)?;
+        let version = fs::read_to_string(self.dir(id).join(VERSION_FILE)).ok().and_then(|v| v.trim().parse::<u32>().ok());
+        if version.is_some_and(|version| version >= proto::ATTACH_SINCE) {
+            return Ok(());
+        }
+        Err(RuntimeError::Unsupported("the dyno was started by an older version of the platform; restart it first".into()))
+    }
+
+    /// Writes down what a later daemon must know of a cage.
+    fn note(&self, request: &HoldRequest) -> Result<(), RuntimeError> {
+        let processors = request.processors.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        for (name, text) in [(VERSION_FILE, proto::VERSION.to_string()), (PROCESSORS_FILE, processors)] {
+            let file = request.run_dir.join(name);
+            fs::write(&file, text).map_err(|e| RuntimeError::Io(format!("{}: {e}", file.display())))?;
+        }
+        Ok(())
+    }
+
     /// Where the host reaches a cage. One of a version that wrote no file shares the host's network.
     fn address(&self, id: DynoId) -> IpAddr {
         let written = fs::read_to_string(self.dir(id).join(ADDRESS_FILE)).unwrap_or_default();
@@ -221,7 +252,9 @@ impl Runtime for NativeRuntime {
             (Network::Outbound, _) => Some(format!("nameserver {}\n", outbound::NAME_SERVER)),
             _ => None,
         };
-        let request = HoldRequest { spec, run_dir, procs_files, rootless: self.rootless, uid, gid, resolv_conf };
+        let processors = self.processors.take(id, spec.limits.cores);
+        let request = HoldRequest { spec, run_dir, procs_files, rootless: self.rootless, uid, gid, processors, resolv_conf };
+        self.note(&request)?;
         let address = match self.launch(&request).await {
             Ok(address) => address,
             Err(e) => {
@@ -237,6 +270,8 @@ impl Runtime for NativeRuntime {
         if !self.dir(id).exists() || self.connect(id, sink).await.is_err() {
             return Ok(None);
         }
+        let noted = fs::read_to_string(self.dir(id).join(PROCESSORS_FILE)).unwrap_or_default();
+        self.processors.reserve(id, noted.split_whitespace().filter_map(|n| n.parse().ok()).collect());
         Ok(Some(self.address(id)))
     }
 
@@ -257,12 +292,14 @@ impl Runtime for NativeRuntime {
         Ok(exit)
     }
 
-    async fn attach(&self, _id: DynoId) -> Result<mpsc::Sender<Input>, RuntimeError> {
-        Err(RuntimeError::Unsupported("not there yet".into()))
+    async fn attach(&self, id: DynoId) -> Result<mpsc::Sender<Input>, RuntimeError> {
+        self.check_version(id)?;
+        attach::input(&self.dir(id)).await
     }
 
-    async fn exec(&self, _id: DynoId, _exec: Exec) -> Result<Running, RuntimeError> {
-        Err(RuntimeError::Unsupported("not there yet".into()))
+    async fn exec(&self, id: DynoId, exec: Exec) -> Result<Running, RuntimeError> {
+        self.check_version(id)?;
+        attach::start(&self.dir(id), &exec).await
     }
 
     async fn inspect(&self, id: DynoId) -> Result<Inspection, RuntimeError> {
@@ -298,6 +335,7 @@ impl Runtime for NativeRuntime {
             }
         }
         self.ways_out.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        self.processors.give_back(id);
         let (group, dir) = (self.group(id), self.dir(id));
         let removed = tokio::task::spawn_blocking(move || {
             if let Some(group) = group {

@@ -2,7 +2,9 @@
 //! upgrades of the daemon, so kinds are only ever added, and the daemon's first frame names its version.
 
 /// Version of this protocol.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
+/// Since this version a holder takes further connections for input and processes.
+pub const ATTACH_SINCE: u32 = 2;
 /// Longest payload either side accepts.
 pub const PAYLOAD_BYTES_MAX: usize = 256 * 1024;
 /// Name of the socket in a dyno's run directory.
@@ -28,6 +30,25 @@ pub const SIGNAL: u8 = b'K';
 pub const STOP: u8 = b'T';
 /// Daemon to holder: the exit was recorded; go.
 pub const COLLECT: u8 = b'C';
+
+/// First frame of a connection that brings input for the main process (since version 2).
+pub const STDIN: u8 = b'S';
+/// First frame of a connection for a further process: JSON of [`crate::Exec`] (since version 2).
+pub const EXEC: u8 = b'E';
+/// Bytes for a process.
+pub const INPUT: u8 = b'I';
+/// No more input for a process.
+pub const END: u8 = b'Z';
+/// `rows u16 | columns u16` of a process's terminal.
+pub const RESIZE: u8 = b'W';
+/// Holder: the further process runs.
+pub const STARTED: u8 = b'R';
+/// Holder: it does not, with the reason.
+pub const REFUSED: u8 = b'N';
+/// Holder: bytes from a further process.
+pub const OUTPUT: u8 = b'O';
+/// Holder: `status i32` of a further process; the last frame.
+pub const EXITED: u8 = b'Q';
 
 /// A frame.
 #[derive(Debug, Clone, PartialEq, Eq)]

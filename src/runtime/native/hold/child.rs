@@ -1,9 +1,13 @@
 //! From the holder to the app: the forked child gives up everything, in a fixed order, and executes the command.
 
-use super::Opened;
-use crate::native::{HoldRequest, seccomp};
+use super::{Opened, process::Ends};
+use crate::{
+    Exec,
+    native::{HoldRequest, seccomp},
+};
 use caps::CapSet;
 use nix::{
+    sched::{CpuSet, sched_setaffinity},
     sys::{
         resource::{Resource, getrlimit, setrlimit},
         signal::{SigSet, SigmaskHow, sigprocmask},
@@ -11,20 +15,16 @@ use nix::{
     },
     unistd::{ForkResult, Gid, Pid, Uid, chdir, execve, fork, setgroups, setresgid, setresuid, setsid},
 };
-use std::{
-    ffi::CString,
-    io::Write,
-    os::fd::{AsRawFd, OwnedFd},
-};
+use std::{ffi::CString, io::Write, os::fd::AsRawFd};
 
 /// Most files an app may have open; the soft limit is the same (`runtime.md` section 10).
 const FILES_MAX: u64 = 65_536;
 
-/// Starts the command with `log` as its output; returns its pid in the name space.
-pub fn start(request: &HoldRequest, opened: &Opened, log: OwnedFd) -> Result<Pid, String> {
+/// Starts a command with `ends` as its standard streams; returns its pid in the name space.
+pub fn start(request: &HoldRequest, opened: &Opened, exec: &Exec, ends: Ends) -> Result<Pid, String> {
     let c_string = |text: &String| CString::new(text.as_bytes()).map_err(|_| format!("NUL in {text:?}"));
-    let argv: Result<Vec<CString>, String> = request.spec.argv.iter().map(c_string).collect();
-    let env: Result<Vec<CString>, String> = request.spec.env.iter().map(|(k, v)| c_string(&format!("{k}={v}"))).collect();
+    let argv: Result<Vec<CString>, String> = exec.argv.iter().map(c_string).collect();
+    let env: Result<Vec<CString>, String> = exec.env.iter().map(|(k, v)| c_string(&format!("{k}={v}"))).collect();
     let (argv, env) = (argv?, env?);
     let program = argv.first().ok_or("no command")?.clone();
     let filters = seccomp::filters()?;
@@ -32,7 +32,7 @@ pub fn start(request: &HoldRequest, opened: &Opened, log: OwnedFd) -> Result<Pid
     match unsafe { fork() }.map_err(|e| format!("fork: {e}"))? {
         ForkResult::Parent { child } => Ok(child),
         ForkResult::Child => {
-            let failed = give_up(request, opened, &log, &filters)
+            let failed = give_up(request, opened, exec, &ends, &filters)
                 .map(|()| match execve(&program, &argv, &env) {
                     Ok(never) => match never {},
                     Err(e) => (format!("{}: {e}", program.to_string_lossy()), if e == nix::Error::ENOENT { 127 } else { 126 }),
@@ -45,11 +45,18 @@ pub fn start(request: &HoldRequest, opened: &Opened, log: OwnedFd) -> Result<Pid
     }
 }
 
-fn give_up(request: &HoldRequest, opened: &Opened, log: &OwnedFd, filters: &[seccompiler::BpfProgram]) -> Result<(), String> {
+fn give_up(
+    request: &HoldRequest,
+    opened: &Opened,
+    exec: &Exec,
+    ends: &Ends,
+    filters: &[seccompiler::BpfProgram],
+) -> Result<(), String> {
     let text = |what: &'static str| move |e: nix::Error| format!("{what}: {e}");
-    for number in [1, 2] {
+    let input = ends.input.as_ref().map(|fd| (fd, 0));
+    for (fd, number) in [(&ends.output, 1), (&ends.output, 2)].into_iter().chain(input) {
         // SAFETY: both descriptors are open.
-        if unsafe { libc::dup2(log.as_raw_fd(), number) } < 0 {
+        if unsafe { libc::dup2(fd.as_raw_fd(), number) } < 0 {
             return Err(format!("dup2: {}", std::io::Error::last_os_error()));
         }
     }
@@ -57,6 +64,11 @@ fn give_up(request: &HoldRequest, opened: &Opened, log: &OwnedFd, filters: &[sec
         file.write_all(b"0").map_err(|e| format!("join control group: {e}"))?;
     }
     setsid().map_err(text("setsid"))?;
+    // SAFETY: descriptor 0 is the terminal by now; the request takes a number.
+    if ends.terminal && unsafe { libc::ioctl(0, libc::TIOCSCTTY, 0) } < 0 {
+        return Err(format!("controlling terminal: {}", std::io::Error::last_os_error()));
+    }
+    processors(request)?;
     limits(request)?;
     let caps_text = |e: caps::errors::CapsError| e.to_string();
     caps::clear(None, CapSet::Ambient).map_err(caps_text)?;
@@ -71,7 +83,7 @@ fn give_up(request: &HoldRequest, opened: &Opened, log: &OwnedFd, filters: &[sec
     caps::clear(None, CapSet::Permitted).map_err(caps_text)?;
     caps::clear(None, CapSet::Inheritable).map_err(caps_text)?;
     umask(Mode::from_bits_truncate(0o022));
-    chdir(&request.spec.cwd).map_err(|e| format!("{}: {e}", request.spec.cwd.display()))?;
+    chdir(&exec.cwd).map_err(|e| format!("{}: {e}", exec.cwd.display()))?;
     // SAFETY: prctl with PR_SET_NO_NEW_PRIVS takes numbers only.
     if unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) } != 0 {
         return Err(format!("no_new_privs: {}", std::io::Error::last_os_error()));
@@ -83,6 +95,19 @@ fn give_up(request: &HoldRequest, opened: &Opened, log: &OwnedFd, filters: &[sec
         seccompiler::apply_filter(filter).map_err(|e| format!("seccomp: {e}"))?;
     }
     Ok(())
+}
+
+/// Ties it to so many processors as its size has, the least used of the host: programs count those to choose a number of
+/// workers (`runtime.md` section 4), which a share of time can not tell them.
+fn processors(request: &HoldRequest) -> Result<(), String> {
+    if request.processors.is_empty() {
+        return Ok(());
+    }
+    let mut set = CpuSet::new();
+    for number in &request.processors {
+        set.set(*number).map_err(|e| format!("processor {number}: {e}"))?;
+    }
+    sched_setaffinity(Pid::from_raw(0), &set).map_err(|e| format!("processors: {e}"))
 }
 
 fn limits(request: &HoldRequest) -> Result<(), String> {

@@ -8,11 +8,14 @@
 //! kill instead of dying in it, and ignores every signal that it is not asked to handle.
 
 mod child;
+mod peer;
+mod process;
+mod ring;
 mod root;
 mod serve;
 
 use super::HoldRequest;
-use crate::Network;
+use crate::{Exec, Network};
 use nix::{
     sched::{CloneFlags, unshare},
     sys::signal::{SigSet, SigmaskHow, sigprocmask},
@@ -21,10 +24,7 @@ use nix::{
 use std::{
     fs::{self, File},
     io::{Read, Write},
-    os::{
-        fd::{AsFd, OwnedFd},
-        unix::net::UnixListener,
-    },
+    os::{fd::OwnedFd, unix::net::UnixListener},
     process::ExitCode,
 };
 
@@ -109,13 +109,13 @@ fn holder(request: &HoldRequest, opened: Opened, mut news: File) -> ! {
     let _ = news.write_all(text.as_bytes()); // without a reader there is nobody to tell
     drop(news);
     let code = match started {
-        Ok((main, log)) => serve::run(request, opened, main, log),
+        Ok(main) => serve::run(request, opened, main),
         Err(_) => 1,
     };
     std::process::exit(code);
 }
 
-fn start(request: &HoldRequest, opened: &Opened) -> Result<(nix::unistd::Pid, OwnedFd), String> {
+fn start(request: &HoldRequest, opened: &Opened) -> Result<process::Process, String> {
     let mut word = String::new();
     std::io::stdin().read_line(&mut word).map_err(|e| format!("wait for the network: {e}"))?;
     if word.trim() != super::GO {
@@ -133,10 +133,7 @@ fn start(request: &HoldRequest, opened: &Opened) -> Result<(nix::unistd::Pid, Ow
             return Err(format!("dup2: {}", std::io::Error::last_os_error()));
         }
     }
-    let (read, write) = pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(|e| format!("pipe: {e}"))?;
-    // A program that opens /dev/stdout opens this pipe anew, which takes its owner (`runtime.md` section 12, 13).
-    nix::unistd::fchown(write.as_fd(), Some(request.uid.into()), Some(request.gid.into()))
-        .map_err(|e| format!("fchown: {e}"))?;
-    let main = child::start(request, opened, write)?;
-    Ok((main, read))
+    let spec = &request.spec;
+    let (argv, env, cwd) = (spec.argv.clone(), spec.env.clone(), spec.cwd.clone());
+    process::Process::start(request, opened, &Exec { argv, env, cwd, stdio: spec.stdio })
 }

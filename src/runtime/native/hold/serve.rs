@@ -1,16 +1,21 @@
-//! The holder's loop: reads the log pipe, reaps, talks to the daemon, stops on request, writes the exit down.
+//! The holder's loop: reads output, reaps, talks to its peers, stops on request, writes the exit down.
 
-use super::Opened;
+use super::{
+    Opened,
+    peer::{Greeting, Peer, Role, greeting},
+    process::{Process, input_of},
+    ring::Ring,
+};
 use crate::{
     Exit,
     native::{
         HoldRequest,
-        proto::{self, Decoder},
+        proto::{self, Frame},
     },
 };
 use nix::{
     errno::Errno,
-    fcntl::{FcntlArg, OFlag, fcntl, renameat},
+    fcntl::{OFlag, renameat},
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::{
         signal::{SigSet, Signal, kill},
@@ -18,139 +23,64 @@ use nix::{
         stat::Mode,
         wait::{WaitPidFlag, WaitStatus, waitpid},
     },
-    unistd::{Pid, read},
+    unistd::Pid,
 };
 use std::{
-    collections::VecDeque,
+    collections::BTreeMap,
     fs::File,
-    io::{Read, Write},
-    os::{
-        fd::{AsFd, OwnedFd},
-        unix::net::UnixStream,
-    },
+    io::Write,
+    os::fd::{AsFd, BorrowedFd},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-/// Output kept while the daemon is away.
-const RING_BYTES_MAX: usize = 1 << 20;
-/// Bytes on their way to the daemon.
+/// Bytes on their way to a peer.
 const OUTGOING_BYTES_MAX: usize = 128 << 10;
 const READ_BYTES: usize = 64 << 10;
-const UNCERTAIN_MAX: usize = 4096;
+/// Connections at the same time; one more is refused.
+const PEERS_MAX: usize = 64;
 /// Children that outlive a main process which ended by itself get this long (`runtime.md` section 12, end).
 const LEFT_OVER_GRACE: Duration = Duration::from_secs(5);
 /// An exit record waits this long for the daemon.
 const COLLECT_LIMIT: Duration = Duration::from_secs(3600);
 
-struct Chunk {
-    offset: u64,
-    time_us: u64,
-    bytes: Vec<u8>,
-}
-
-/// What was read and is not yet safe with the daemon.
-#[derive(Default)]
-struct Ring {
-    chunks: VecDeque<Chunk>,
-    bytes: usize,
-    /// Offset of the next byte to be read.
-    end: u64,
-    /// Index of the first chunk that was not sent on this connection.
-    unsent: usize,
-    dropped_lines: u64,
-    /// Ends and line counts of chunks that gave way after they were sent, but before the daemon said that they are safe.
-    uncertain: VecDeque<(u64, u64)>,
-}
-
-impl Ring {
-    fn push(&mut self, time_us: u64, bytes: &[u8], lossless: bool) {
-        while !lossless && self.bytes + bytes.len() > RING_BYTES_MAX {
-            let Some(oldest) = self.chunks.pop_front() else { break };
-            self.bytes -= oldest.bytes.len();
-            let lines = oldest.bytes.iter().filter(|b| **b == b'\n').count() as u64;
-            if self.unsent == 0 {
-                self.dropped_lines += lines; // the daemon never saw it
-            } else {
-                self.uncertain.push_back((oldest.offset + oldest.bytes.len() as u64, lines));
-                if self.uncertain.len() > UNCERTAIN_MAX {
-                    self.uncertain.pop_front(); // a daemon that far behind has the older ones
-                }
-            }
-            self.unsent = self.unsent.saturating_sub(1);
-        }
-        self.chunks.push_back(Chunk { offset: self.end, time_us, bytes: bytes.to_vec() });
-        self.bytes += bytes.len();
-        self.end += bytes.len() as u64;
-    }
-
-    /// A new daemon begins where the stored part ends; what its predecessor had not stored by then is lost if it gave way.
-    fn rewind(&mut self) {
-        self.unsent = 0;
-        self.dropped_lines += self.uncertain.drain(..).map(|(_, lines)| lines).sum::<u64>();
-    }
-
-    fn acknowledge(&mut self, offset: u64) {
-        while self.uncertain.front().is_some_and(|(end, _)| *end <= offset) {
-            self.uncertain.pop_front();
-        }
-        while self.chunks.front().is_some_and(|c| c.offset + c.bytes.len() as u64 <= offset) {
-            self.bytes -= self.chunks.pop_front().map_or(0, |c| c.bytes.len());
-            self.unsent = self.unsent.saturating_sub(1);
-        }
-    }
-
-    fn is_full(&self) -> bool {
-        self.bytes >= RING_BYTES_MAX
-    }
-}
-
-struct Client {
-    stream: UnixStream,
-    decoder: Decoder,
-    outgoing: Vec<u8>,
-    greeted: bool,
-    exit_sent: bool,
-}
-
 struct Holder<'a> {
     request: &'a HoldRequest,
     opened: Opened,
-    main: Pid,
-    log: Option<OwnedFd>,
+    main: Process,
     ring: Ring,
-    client: Option<Client>,
-    status: Option<i32>,
+    peers: Vec<Peer>,
+    /// Processes that were added, by number.
+    others: BTreeMap<u64, Process>,
+    next_other: u64,
     /// No process of the dyno is left.
     empty: bool,
     kill_at: Option<Instant>,
     stopping: bool,
     grace_over: bool,
     exit: Option<Vec<u8>>,
+    exit_sent: bool,
     give_up_at: Option<Instant>,
     collected: bool,
 }
 
 /// Serves until the exit was collected. Returns the exit code of the holder.
-pub fn run(request: &HoldRequest, opened: Opened, main: Pid, log: OwnedFd) -> i32 {
+pub fn run(request: &HoldRequest, opened: Opened, main: Process) -> i32 {
     let set = SigSet::from_iter([Signal::SIGCHLD]);
     let Ok(signals) = SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC) else { return 1 };
-    // Only our own end: O_NONBLOCK on the app's end would give it EAGAIN (`runtime.md` section 12, 12).
-    if fcntl(&log, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).is_err() {
-        return 1;
-    }
     let mut holder = Holder {
         request,
         opened,
         main,
-        log: Some(log),
         ring: Ring::default(),
-        client: None,
-        status: None,
+        peers: Vec::new(),
+        others: BTreeMap::new(),
+        next_other: 0,
         empty: false,
         kill_at: None,
         stopping: false,
         grace_over: false,
         exit: None,
+        exit_sent: false,
         give_up_at: None,
         collected: false,
     };
@@ -164,49 +94,79 @@ pub fn run(request: &HoldRequest, opened: Opened, main: Pid, log: OwnedFd) -> i3
     0
 }
 
+/// What a polled descriptor belongs to; indices are those of the moment.
+#[derive(Clone, Copy)]
+enum Source {
+    Signals,
+    Listener,
+    MainOutput,
+    Peer(usize),
+    /// Output of another process, or room in the input of any: looked at in any case.
+    Other,
+}
+
 impl Holder<'_> {
     fn finished(&self) -> bool {
         self.exit.is_some() && (self.collected || self.give_up_at.is_some_and(|at| Instant::now() >= at))
     }
 
     fn turn(&mut self, signals: &SignalFd) -> Result<(), Errno> {
-        let reads_log = self.log.is_some() && !(self.request.spec.lossless && self.ring.is_full());
-        let (signalled, connecting, logged, client_events) = {
-            let mut fds = vec![
-                PollFd::new(signals.as_fd(), PollFlags::POLLIN),
-                PollFd::new(self.opened.listener.as_fd(), PollFlags::POLLIN),
-            ];
-            let log_at = self.log.as_ref().filter(|_| reads_log).map(|log| {
-                fds.push(PollFd::new(log.as_fd(), PollFlags::POLLIN));
-                fds.len() - 1
-            });
-            let client_at = self.client.as_ref().map(|client| {
-                let wants = if client.outgoing.is_empty() { PollFlags::POLLIN } else { PollFlags::POLLIN | PollFlags::POLLOUT };
-                fds.push(PollFd::new(client.stream.as_fd(), wants));
-                fds.len() - 1
-            });
-            poll(&mut fds, self.timeout())?;
-            let events = |at: usize| fds[at].revents().unwrap_or(PollFlags::empty());
-            let at = |index: Option<usize>| index.map_or(PollFlags::empty(), events);
-            (!events(0).is_empty(), !events(1).is_empty(), !at(log_at).is_empty(), at(client_at))
-        };
-        if signalled {
-            while let Ok(Some(_)) = signals.read_signal() {}
-            self.reap();
+        for (source, events) in self.wait(signals)? {
+            match source {
+                Source::Signals => {
+                    while let Ok(Some(_)) = signals.read_signal() {}
+                    self.reap();
+                }
+                Source::Listener => self.accept(),
+                Source::MainOutput => self.read_main(),
+                Source::Peer(at) if events.intersects(PollFlags::POLLIN | PollFlags::POLLHUP | PollFlags::POLLERR) => {
+                    self.peers[at].read();
+                }
+                Source::Peer(_) | Source::Other => {}
+            }
         }
-        if connecting {
-            self.accept();
-        }
-        if logged {
-            self.read_log();
-        }
-        if client_events.intersects(PollFlags::POLLIN | PollFlags::POLLHUP | PollFlags::POLLERR) {
-            self.read_client();
-        }
+        self.serve_peers();
         self.timers();
         self.conclude();
-        self.send();
+        self.send_log();
+        self.peers.iter_mut().for_each(Peer::write);
+        self.drop_gone();
         Ok(())
+    }
+
+    /// Waits until there is something to do.
+    fn wait(&self, signals: &SignalFd) -> Result<Vec<(Source, PollFlags)>, Errno> {
+        let mut polled: Vec<(Source, BorrowedFd<'_>, PollFlags)> = vec![
+            (Source::Signals, signals.as_fd(), PollFlags::POLLIN),
+            (Source::Listener, self.opened.listener.as_fd(), PollFlags::POLLIN),
+        ];
+        if let Some(output) = self.main.output.as_ref().filter(|_| !self.holds_back()) {
+            polled.push((Source::MainOutput, output.as_fd(), PollFlags::POLLIN));
+        }
+        for (at, peer) in self.peers.iter().enumerate() {
+            let reads = match peer.role {
+                Role::Unknown | Role::Control => true,
+                Role::Input => self.main.takes_input(),
+                Role::Process(number) => self.others.get(&number).is_none_or(Process::takes_input),
+            };
+            let mut wants = PollFlags::empty();
+            wants.set(PollFlags::POLLIN, reads);
+            wants.set(PollFlags::POLLOUT, !peer.outgoing.is_empty());
+            polled.push((Source::Peer(at), peer.stream.as_fd(), wants));
+            if let Role::Process(number) = peer.role
+                && let Some(output) = self.others.get(&number).and_then(|p| p.output.as_ref())
+                && peer.outgoing.len() < OUTGOING_BYTES_MAX
+            {
+                polled.push((Source::Other, output.as_fd(), PollFlags::POLLIN));
+            }
+        }
+        for process in self.others.values().chain([&self.main]).filter(|p| p.has_pending()) {
+            polled.extend(process.input.as_ref().map(|input| (Source::Other, input.as_fd(), PollFlags::POLLOUT)));
+        }
+        let mut fds: Vec<PollFd<'_>> = polled.iter().map(|(_, fd, flags)| PollFd::new(*fd, *flags)).collect();
+        poll(&mut fds, self.timeout())?;
+        let events = fds.iter().map(|fd| fd.revents().unwrap_or(PollFlags::empty()));
+        Ok(polled.iter().zip(events).map(|((source, ..), events)| (*source, events)).filter(|(_, e)| !e.is_empty()).collect())
     }
 
     fn timeout(&self) -> PollTimeout {
@@ -217,25 +177,35 @@ impl Holder<'_> {
         })
     }
 
+    /// A lossless reader that has too much waits for the daemon.
+    fn holds_back(&self) -> bool {
+        self.request.spec.lossless && self.ring.is_full()
+    }
+
     /// Collects every process that ended; PID 1 gets the orphans too.
     fn reap(&mut self) {
         loop {
-            match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::Exited(pid, code)) if pid == self.main => self.main_ended(code),
-                Ok(WaitStatus::Signaled(pid, signal, _)) if pid == self.main => self.main_ended(128 + signal as i32),
+            let (pid, status) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::Exited(pid, code)) => (pid, code),
+                Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, 128 + signal as i32),
                 Ok(WaitStatus::StillAlive) => return,
                 Err(Errno::ECHILD) => {
                     self.empty = true;
                     return;
                 }
-                Err(Errno::EINTR) | Ok(_) => {}
+                Err(Errno::EINTR) | Ok(_) => continue,
                 Err(_) => return,
+            };
+            if pid == self.main.pid {
+                self.main_ended(status);
+            } else if let Some(other) = self.others.values_mut().find(|p| p.pid == pid) {
+                other.status = Some(status);
             }
         }
     }
 
     fn main_ended(&mut self, status: i32) {
-        self.status = Some(status);
+        self.main.status = Some(status);
         if !self.stopping {
             // What is left behind by a crash gets TERM and a short grace; while stopping it has the rest of the 30 s.
             self.signal_all(Signal::SIGTERM);
@@ -255,7 +225,7 @@ impl Holder<'_> {
         if self.kill_at.is_some_and(|at| Instant::now() >= at) {
             if self.stopping && !self.grace_over {
                 self.grace_over = true;
-                self.frame(proto::GRACE_OVER, &[]);
+                self.control_frame(proto::GRACE_OVER, &[]);
             }
             self.signal_all(Signal::SIGKILL);
             // A process that was forking just now is caught by the next round.
@@ -263,36 +233,26 @@ impl Holder<'_> {
         }
     }
 
-    fn read_log(&mut self) {
+    fn read_main(&mut self) {
         let mut buffer = [0u8; READ_BYTES];
-        loop {
-            let Some(log) = &self.log else { return };
-            match read(log, &mut buffer) {
-                Ok(0) => self.log = None,
-                Ok(n) => {
-                    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-                    self.ring.push(u64::try_from(now.as_micros()).unwrap_or(0), &buffer[..n], self.request.spec.lossless);
-                    if self.request.spec.lossless && self.ring.is_full() {
-                        return;
-                    }
-                }
-                Err(Errno::EINTR) => {}
-                Err(_) => return,
-            }
+        while !self.holds_back() {
+            let Some(bytes) = self.main.read(&mut buffer) else { return };
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            self.ring.push(u64::try_from(now.as_micros()).unwrap_or(0), bytes, self.request.spec.lossless);
         }
     }
 
-    /// When nothing runs and the pipe is drained, the exit is written down, then announced.
+    /// When nothing runs and the output is drained, the exit is written down, then announced.
     fn conclude(&mut self) {
         if !self.empty || self.exit.is_some() {
             return;
         }
-        self.read_log();
-        if self.request.spec.lossless && self.ring.is_full() && self.client.is_some() {
+        self.read_main();
+        if self.holds_back() && self.control().is_some() {
             return;
         }
-        self.log = None;
-        let exit = Exit { status: self.status.unwrap_or(137), oom: false, platform_error: None };
+        self.main.output = None;
+        let exit = Exit { status: self.main.status.unwrap_or(137), oom: false, platform_error: None };
         let json = serde_json::to_vec(&exit).unwrap_or_default();
         // Without a disk the daemon still gets it over the socket.
         let _ = self.write_exit(&json);
@@ -312,62 +272,107 @@ impl Holder<'_> {
         Ok(())
     }
 
-    /// The newest connection is the daemon; an older one belonged to one that is gone.
     fn accept(&mut self) {
         while let Ok((stream, _)) = self.opened.listener.accept() {
-            if stream.set_nonblocking(true).is_ok() {
-                self.client = Some(Client {
-                    stream,
-                    decoder: Decoder::default(),
-                    outgoing: Vec::new(),
-                    greeted: false,
-                    exit_sent: false,
-                });
+            if self.peers.len() < PEERS_MAX && stream.set_nonblocking(true).is_ok() {
+                self.peers.push(Peer::new(stream));
+            }
+        }
+    }
+
+    /// Handles what the peers sent, and collects the output of the other processes.
+    fn serve_peers(&mut self) {
+        for at in 0..self.peers.len() {
+            match self.peers[at].role {
+                Role::Unknown => self.greet(at),
+                Role::Input => feed(&mut self.peers[at], &mut self.main),
+                Role::Process(number) => self.serve_process(at, number),
+                Role::Control => {}
+            }
+            // Also what came in one piece with the greeting.
+            while matches!(self.peers[at].role, Role::Control)
+                && let Some(frame) = self.peers[at].next_frame()
+            {
+                self.command(&frame);
+            }
+        }
+        self.main.flush();
+    }
+
+    fn greet(&mut self, at: usize) {
+        let Some(frame) = self.peers[at].next_frame() else { return };
+        match greeting(&frame) {
+            Greeting::Control => {
+                // The newest is the daemon; an older one belonged to one that is gone.
+                self.peers.iter_mut().filter(|p| matches!(p.role, Role::Control)).for_each(|p| p.gone = true);
+                self.peers[at].role = Role::Control;
                 self.ring.rewind();
+                self.exit_sent = false;
             }
-        }
-    }
-
-    fn read_client(&mut self) {
-        let mut buffer = [0u8; 4096];
-        let mut gone = false;
-        if let Some(client) = &mut self.client {
-            loop {
-                match client.stream.read(&mut buffer) {
-                    Ok(0) => gone = true,
-                    Ok(n) => {
-                        client.decoder.feed(&buffer[..n]);
-                        continue;
+            Greeting::Input => {
+                self.peers.iter_mut().filter(|p| matches!(p.role, Role::Input)).for_each(|p| p.gone = true);
+                self.peers[at].role = Role::Input;
+            }
+            Greeting::Start(exec) => {
+                let started = if self.stopping || self.main.status.is_some() {
+                    Err("the dyno is ending".into())
+                } else {
+                    Process::start(self.request, &self.opened, &exec)
+                };
+                match started {
+                    Ok(process) => {
+                        self.peers[at].role = Role::Process(self.next_other);
+                        self.others.insert(self.next_other, process);
+                        self.next_other += 1;
+                        self.peers[at].push(proto::STARTED, &[]);
                     }
-                    Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {}
-                    Err(_) => gone = true,
-                }
-                break;
-            }
-        }
-        while let Some(client) = &mut self.client {
-            match client.decoder.next_frame() {
-                Ok(Some(frame)) => self.command(&frame),
-                Ok(None) => break,
-                Err(_) => {
-                    gone = true;
-                    break;
+                    Err(reason) => {
+                        self.peers[at].push(proto::REFUSED, &[reason.as_bytes()]);
+                        self.peers[at].ends = true;
+                    }
                 }
             }
-        }
-        if gone {
-            self.client = None;
-            self.ring.rewind();
+            Greeting::Nonsense => self.peers[at].gone = true,
         }
     }
 
-    fn command(&mut self, frame: &proto::Frame) {
-        match frame.kind {
-            proto::HELLO => {
-                if let Some(client) = &mut self.client {
-                    client.greeted = true;
+    fn serve_process(&mut self, at: usize, number: u64) {
+        let (Some(process), peer) = (self.others.get_mut(&number), &mut self.peers[at]) else { return };
+        feed(peer, process);
+        process.flush();
+        let mut buffer = [0u8; READ_BYTES / 4];
+        while peer.outgoing.len() < OUTGOING_BYTES_MAX
+            && let Some(bytes) = process.read(&mut buffer)
+        {
+            peer.push(proto::OUTPUT, &[bytes]);
+        }
+        // What it left running may hold its output open for ever, so its own end counts.
+        if let Some(status) = process.status
+            && peer.outgoing.len() < OUTGOING_BYTES_MAX
+            && !peer.ends
+        {
+            peer.push(proto::EXITED, &[&status.to_le_bytes()]);
+            peer.ends = true;
+        }
+    }
+
+    fn drop_gone(&mut self) {
+        for peer in self.peers.iter().filter(|p| p.gone) {
+            match peer.role {
+                Role::Control => self.ring.rewind(),
+                Role::Process(number) => {
+                    if let Some(process) = self.others.remove(&number).filter(|p| p.status.is_none()) {
+                        let _ = nix::sys::signal::killpg(process.pid, Signal::SIGHUP); // ended just now is as good
+                    }
                 }
+                Role::Unknown | Role::Input => {}
             }
+        }
+        self.peers.retain(|p| !p.gone);
+    }
+
+    fn command(&mut self, frame: &Frame) {
+        match frame.kind {
             proto::ACK => self.ring.acknowledge(proto::number(&frame.payload).unwrap_or(0)),
             proto::SIGNAL => {
                 let number = frame.payload.first_chunk::<4>().map_or(0, |b| i32::from_le_bytes(*b));
@@ -390,42 +395,52 @@ impl Holder<'_> {
         }
     }
 
-    fn frame(&mut self, kind: u8, parts: &[&[u8]]) {
-        if let Some(client) = &mut self.client {
-            proto::push(&mut client.outgoing, kind, parts);
+    fn control(&mut self) -> Option<&mut Peer> {
+        self.peers.iter_mut().find(|p| matches!(p.role, Role::Control) && !p.gone)
+    }
+
+    fn control_frame(&mut self, kind: u8, parts: &[&[u8]]) {
+        if let Some(control) = self.control() {
+            control.push(kind, parts);
         }
     }
 
-    /// Fills the outgoing buffer from the ring and writes what the socket takes.
-    fn send(&mut self) {
+    /// Fills the daemon's buffer from the ring, and writes.
+    fn send_log(&mut self) {
         let ring = &mut self.ring;
-        let Some(client) = self.client.as_mut().filter(|c| c.greeted) else { return };
+        let Some(control) = self.peers.iter_mut().find(|p| matches!(p.role, Role::Control) && !p.gone) else { return };
         loop {
-            while client.outgoing.len() < OUTGOING_BYTES_MAX
+            while control.outgoing.len() < OUTGOING_BYTES_MAX
                 && let Some(chunk) = ring.chunks.get(ring.unsent)
             {
                 if ring.dropped_lines > 0 {
                     let lost = std::mem::take(&mut ring.dropped_lines);
-                    proto::push(&mut client.outgoing, proto::DROPPED, &[&lost.to_le_bytes()]);
+                    control.push(proto::DROPPED, &[&lost.to_le_bytes()]);
                 }
-                let parts: [&[u8]; 3] = [&chunk.offset.to_le_bytes(), &chunk.time_us.to_le_bytes(), &chunk.bytes];
-                proto::push(&mut client.outgoing, proto::LOG, &parts);
+                control.push(proto::LOG, &[&chunk.offset.to_le_bytes(), &chunk.time_us.to_le_bytes(), &chunk.bytes]);
                 ring.unsent += 1;
             }
-            if ring.unsent == ring.chunks.len()
-                && !client.exit_sent
+            let all_sent = ring.unsent == ring.chunks.len();
+            if all_sent
+                && !self.exit_sent
                 && let Some(exit) = &self.exit
             {
-                proto::push(&mut client.outgoing, proto::EXIT, &[exit]);
-                client.exit_sent = true;
+                control.push(proto::EXIT, &[exit]);
+                self.exit_sent = true;
             }
-            if client.outgoing.is_empty() {
+            control.write();
+            if all_sent || control.gone || !control.outgoing.is_empty() {
                 return;
             }
-            match client.stream.write(&client.outgoing) {
-                Ok(n) => drop(client.outgoing.drain(..n)),
-                Err(_) => return, // full: poll tells when there is room; broken: the next read tells
-            }
         }
+    }
+}
+
+/// Gives a process what its peer sent, as long as it takes it.
+fn feed(peer: &mut Peer, process: &mut Process) {
+    while process.takes_input()
+        && let Some(frame) = peer.next_frame()
+    {
+        input_of(&frame).into_iter().for_each(|input| process.take(input));
     }
 }
