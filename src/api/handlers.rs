@@ -5,7 +5,9 @@ use crate::{
     answer::{Answer, Body, accepted, created, ok},
     auth::User,
     error::Failure,
-    list, show,
+    list,
+    run::{run_dyno, run_inside},
+    show,
 };
 use axum::{
     Router,
@@ -18,10 +20,10 @@ use domain::SourceBlob;
 use logs::Filter;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use service::{AppChange, Error, FormationChange, LogRequest, NewApp, NewBuild, NewDyno, NewSchedule, Quantity, Service};
+use service::{AppChange, Error, FormationChange, LogRequest, NewApp, NewBuild, NewSchedule, Quantity, Service};
 use std::collections::BTreeMap;
 
-type Out = Result<Response, Failure>;
+pub(crate) type Out = Result<Response, Failure>;
 
 macro_rules! routes {
     ($($method:ident $path:literal => $handler:ident, $needs:literal;)*) => {
@@ -64,6 +66,7 @@ routes! {
     delete "/apps/{app}/dynos" => restart_all, "write";
     post "/apps/{app}/dynos" => run_dyno, "write";
     get "/apps/{app}/dynos/{dyno}" => dyno, "read";
+    post "/apps/{app}/dynos/{dyno}" => run_inside, "write";
     delete "/apps/{app}/dynos/{dyno}" => restart_one, "write";
     delete "/apps/{app}/formations/{dyno}" => restart_one, "write";
     post "/apps/{app}/dynos/{dyno}/actions/stop" => restart_one, "write";
@@ -365,7 +368,7 @@ async fn scale_one(
     Ok(ok(entry)?.into_response())
 }
 
-fn release_id(service: &Service, ctx: &service::Ctx, app: &str, version: u64) -> uuid::Uuid {
+pub(crate) fn release_id(service: &Service, ctx: &service::Ctx, app: &str, version: u64) -> uuid::Uuid {
     // A dyno of a release that is gone shows the nil id rather than failing the whole list.
     service.release(ctx, app, &version.to_string()).map(|(_, r)| r.id.0).unwrap_or_default()
 }
@@ -380,33 +383,6 @@ async fn dyno(State(service): Api, User(ctx): User, Path((name, dyno)): Path<(St
     let (app, dyno) = service.dyno(&ctx, &name, &dyno)?;
     let release = release_id(&service, &ctx, &name, dyno.release);
     Ok(ok(show::dyno(&app, &dyno, release))?.into_response())
-}
-
-#[derive(Deserialize)]
-struct RunDyno {
-    command: String,
-    #[serde(default)]
-    attach: bool,
-    #[serde(default)]
-    env: BTreeMap<String, String>,
-    size: Option<String>,
-    #[serde(rename = "type")]
-    ptype: Option<String>,
-    time_to_live: Option<u64>,
-}
-
-async fn run_dyno(State(service): Api, User(ctx): User, Path(name): Path<String>, Body(body): Body<RunDyno>) -> Out {
-    let new = NewDyno {
-        command: body.command,
-        ptype: body.ptype,
-        size: body.size,
-        env: body.env,
-        attach: body.attach,
-        time_to_live_s: body.time_to_live,
-    };
-    let (app, dyno) = service.run_dyno(&ctx, &name, new).await?;
-    let release = release_id(&service, &ctx, &name, dyno.release);
-    Ok(created(show::dyno(&app, &dyno, release))?.into_response())
 }
 
 async fn restart_all(State(service): Api, User(ctx): User, Path(app): Path<String>) -> Out {

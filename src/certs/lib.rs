@@ -1,7 +1,9 @@
-//! Certificates: which one answers for a name. ACME comes with the issue "Router and certificates"; until then the
-//! platform speaks HTTP and every domain's certificate management is off.
+//! Certificates: which one answers for a name. ACME comes with the issue "Router and certificates"; until then every domain's
+//! certificate management is off, and TLS on the platform's port has a certificate of the platform's own authority ([`own`]).
 //!
 //! This room must not know sockets or the store; it gets names and gives answers.
+
+pub mod own;
 
 /// State of a domain's managed certificate (`acm.md`), in the words of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -124,6 +124,43 @@ pub enum Command {
         /// web, web.1 or run.1234
         dyno: String,
     },
+    /// Run a command in a one-off dyno and talk to it; ends with its exit code
+    #[command(alias = "run:attached")]
+    Run {
+        /// NAME=VALUE for this dyno only
+        #[arg(short, long)]
+        env: Vec<String>,
+        /// Dyno size
+        #[arg(short, long)]
+        size: Option<String>,
+        /// Process type in its name
+        #[arg(long = "type")]
+        ptype: Option<String>,
+        /// Pipes instead of a terminal, as when input or output is none
+        #[arg(long)]
+        no_tty: bool,
+        /// As is always done here: end with the command's exit code
+        #[arg(short = 'x', long)]
+        exit_code: bool,
+        /// The command
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<String>,
+    },
+    /// Run a command inside a dyno that runs, and talk to it; ends with its exit code
+    #[command(name = "run:inside")]
+    RunInside {
+        /// web.1
+        dyno: String,
+        /// Pipes instead of a terminal, as when input or output is none
+        #[arg(long)]
+        no_tty: bool,
+        /// As is always done here: end with the command's exit code
+        #[arg(short = 'x', long)]
+        exit_code: bool,
+        /// The command
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<String>,
+    },
     /// Run a command in a one-off dyno; its output goes to the log
     #[command(name = "run:detached")]
     RunDetached {

@@ -74,6 +74,17 @@ impl Client {
 
     /// POST, PATCH or PUT with a JSON body.
     pub fn send(&self, method: &str, path: &str, body: &Value) -> Result<Value> {
+        json(self.sent(method, path, body)?)
+    }
+
+    /// POST with a JSON body; also a header of the answer.
+    pub fn post_for_header(&self, path: &str, body: &Value, header: &str) -> Result<(Value, Option<String>)> {
+        let response = self.sent("POST", path, body)?;
+        let header = response.headers().get(header).and_then(|value| value.to_str().ok()).map(String::from);
+        Ok((json(response)?, header))
+    }
+
+    fn sent(&self, method: &str, path: &str, body: &Value) -> Result<Response<Body>> {
         let url = format!("{}{path}", self.base);
         let request = match method {
             "POST" => self.agent.post(url),
@@ -81,7 +92,7 @@ impl Client {
             _ => self.agent.put(url),
         };
         let request = request.header("Accept", ACCEPT).header("Authorization", format!("Bearer {}", self.token));
-        json(Self::checked(request.send_json(body).map_err(|e| self.unreachable(&e))?)?)
+        Self::checked(request.send_json(body).map_err(|e| self.unreachable(&e))?)
     }
 
     /// DELETE.

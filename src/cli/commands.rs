@@ -60,6 +60,8 @@ fn remote(session: &Session, command: Command) -> Result<()> {
         Command::PsRestart { dyno } => session.restart(dyno.as_deref()),
         Command::PsStop { dyno } => session.stop(&dyno),
         Command::RunDetached { env, size, ptype, ttl, command } => session.run_detached(&env, size, ptype, ttl, &command),
+        Command::Run { env, size, ptype, no_tty, exit_code: _, command } => session.run(&env, size, ptype, no_tty, &command),
+        Command::RunInside { dyno, no_tty, exit_code: _, command } => session.run_inside(&dyno, no_tty, &command),
         Command::Schedule => session.schedules(),
         Command::ScheduleAdd { cron, size, command } => session.add_schedule(&cron, size, &command),
         Command::ScheduleRemove { id } => session.remove_schedule(&id),

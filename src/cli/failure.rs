@@ -28,6 +28,11 @@ impl Failure {
         Self { text: text.into(), exit: 6 }
     }
 
+    /// A remote command's own end, about which there is nothing to say.
+    pub fn silent(exit: u8) -> Self {
+        Self { text: String::new(), exit }
+    }
+
     /// From an error answer.
     pub fn from_status(status: u16, body: &str) -> Self {
         let parsed: Option<wire::ErrorBody> = serde_json::from_str(body).ok();

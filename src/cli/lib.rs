@@ -3,6 +3,7 @@
 //! Results go to standard output, talk to standard error. This room must not know any other but `wire`.
 
 mod args;
+mod attach;
 mod client;
 mod commands;
 mod credentials;
@@ -21,7 +22,9 @@ pub fn main() -> ExitCode {
     match commands::run(invocation) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!(" !    {}", failure.text);
+            if !failure.text.is_empty() {
+                eprintln!(" !    {}", failure.text);
+            }
             ExitCode::from(failure.exit)
         }
     }

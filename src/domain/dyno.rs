@@ -1,6 +1,6 @@
 //! Dynos: one row for each, written before the process is started.
 
-use crate::{AppId, DynoId, UnixMs};
+use crate::{AppId, Attach, DynoId, UnixMs};
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -77,6 +77,9 @@ pub struct Dyno {
     /// One-off dynos are ended after this time.
     #[serde(default)]
     pub time_to_live_s: Option<u64>,
+    /// A one-off dyno that waits for a client; `None` when its output goes to the log.
+    #[serde(default)]
+    pub attach: Option<Attach>,
     /// Creation time.
     pub created_at: UnixMs,
     /// Last change of state.

@@ -41,6 +41,10 @@ pub const SOURCE_URL_MS: u64 = 3_600_000;
 /// Custom domains of one app (`runtime.md` section 10).
 pub const DOMAINS_PER_APP_MAX: usize = 1000;
 
+/// An attached one-off dyno waits so long for its client (R13; `runtime.md` section 13).
+pub const RENDEZVOUS_MS: u64 = 30_000;
+/// Silence of an attached client and its process after which they are parted (`runtime.md` section 13).
+pub const RENDEZVOUS_IDLE_MS: u64 = 3_600_000;
 /// One-off dynos of an app at the same time (`runtime.md` section 10, Standard sizes).
 pub const ONE_OFFS_MAX: usize = 50;
 /// A one-off dyno lives at most this long (`runtime.md` section 13).

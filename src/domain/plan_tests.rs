@@ -31,6 +31,7 @@ pub fn dyno(id: u128, ptype: &str, num: u32, release: u64, state: DynoState) -> 
         crashes: u32::from(state == DynoState::Crashed),
         restart: false,
         time_to_live_s: None,
+        attach: None,
         created_at: UnixMs(id as u64),
         updated_at: UnixMs(id as u64),
     }

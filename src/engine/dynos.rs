@@ -6,10 +6,11 @@
 //! crash: cage ended while it should run -> row "crashed" -> the planner decides when to try again
 //! ```
 
-use crate::{Engine, environment, memory, rows, sinks::DynoSink};
+use crate::{Engine, attach, environment, memory, rows, sinks::DynoSink};
 use domain::{AppId, Dyno, DynoKind, DynoState, EventBody, limits::STOP_GRACE_MS, plan::WEB, restart::count_after_crash};
-use runtime::{Exit, Mount, Network, Root, Spec, Stdio};
+use runtime::{Exit, Mount, Network, Root, Spec};
 use std::{
+    collections::BTreeMap,
     fs,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
@@ -74,6 +75,7 @@ pub async fn start(engine: &Engine, wish: Wish) -> Result<(), StoreError> {
                 crashes: wish.crashes,
                 restart: false,
                 time_to_live_s: None,
+                attach: None,
                 created_at: ctx.now,
                 updated_at: ctx.now,
             };
@@ -205,15 +207,22 @@ fn home(engine: &Engine, dyno: &Dyno) -> PathBuf {
     engine.shared.parts.settings.dyno_dir.join(dyno.id.to_string())
 }
 
+/// The environment of a dyno: defaults, config vars of its release, and what came with the call.
+pub fn variables(engine: &Engine, dyno: &Dyno) -> Result<BTreeMap<String, String>, service::Error> {
+    let parts = &engine.shared.parts;
+    let release = parts.store.get(&tables::RELEASES, &(dyno.app, dyno.release))?;
+    let release = release.ok_or_else(|| service::Error::internal("a dyno names a release that is not there"))?;
+    let config = service::read_config(&parts.store, &parts.sealer, dyno.app, release.config_version)?;
+    let extra = service::read_dyno_env(&parts.store, &parts.sealer, dyno.id)?;
+    Ok(environment::variables(dyno, config, extra))
+}
+
 async fn prepare(engine: &Engine, dyno: &Dyno) -> Result<Spec, Problem> {
     let parts = &engine.shared.parts;
     let other = |e: &dyn std::fmt::Display| Problem::Other(e.to_string());
-    let release = parts.store.get(&tables::RELEASES, &(dyno.app, dyno.release)).map_err(|e| other(&e))?;
-    let release = release.ok_or_else(|| Problem::Other("its release is gone".into()))?;
     let slug = rows::slug_of(&parts.store, dyno.app, dyno.release).map_err(|e| other(&e))?;
     let slug = slug.ok_or_else(|| Problem::Other("its slug is gone".into()))?;
-    let config = service::read_config(&parts.store, &parts.sealer, dyno.app, release.config_version).map_err(|e| other(&e))?;
-    let extra = service::read_dyno_env(&parts.store, &parts.sealer, dyno.id).map_err(|e| other(&e))?;
+    let env = variables(engine, dyno).map_err(|e| other(&e))?;
     let (home, file, owner) =
         (home(engine, dyno), parts.service.slug_path(slug.app, slug.id), parts.runtime.host_user(dyno.user_slot));
     let (app, tmp, checksum) = (home.join("app"), home.join("tmp"), slug.checksum);
@@ -235,16 +244,16 @@ async fn prepare(engine: &Engine, dyno: &Dyno) -> Result<Spec, Problem> {
     Ok(Spec {
         id: dyno.id,
         argv: environment::argv(&dyno.command),
-        env: environment::variables(dyno, config, extra),
+        env,
         cwd: "/app".into(),
         hostname: dyno.id.to_string(),
         mounts: vec![mount(app, "/app"), mount(tmp.clone(), "/tmp"), mount(tmp, "/var/tmp")],
         user_slot: dyno.user_slot,
         limits: rows::limits_of(&dyno.size),
         network: Network::Own,
-        lossless: false,
+        lossless: dyno.attach.is_some(),
         root: Root::default(),
-        stdio: Stdio::default(),
+        stdio: attach::stdio(dyno.attach),
     })
 }
 

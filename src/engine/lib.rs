@@ -4,6 +4,7 @@
 //! start of the daemon (`architecture.md` section 3). This room must not answer requests: nobody calls it but the binary.
 
 mod actor;
+mod attach;
 mod builds;
 mod dynos;
 mod environment;
@@ -16,6 +17,7 @@ mod rows;
 mod scheduler;
 mod sinks;
 
+pub use attach::Meetings;
 pub use fetch::fetch_into;
 
 use builder::Builder;
@@ -47,6 +49,8 @@ pub struct Parts {
     pub runtime: Arc<dyn Runtime>,
     /// Runs builds.
     pub builder: Arc<Builder>,
+    /// Clients on their way to processes.
+    pub meetings: Arc<Meetings>,
     /// Gets the routes.
     pub router: Arc<Router>,
     /// App logs.

@@ -5,7 +5,12 @@
 //! ```
 //! A row that is "up" without a cage ran already; one that is "starting" without a cage did not.
 
-use crate::{Engine, dynos, memory, rows, sinks::DynoSink};
+use crate::{
+    Engine,
+    attach::{self, Attached, Client, Pieces},
+    dynos, memory, rows,
+    sinks::DynoSink,
+};
 use domain::{
     Dyno, DynoId, DynoKind, DynoState, EventBody, ReleaseStatus,
     limits::{ONE_OFF_SECONDS_MAX, STOP_GRACE_MS},
@@ -16,6 +21,8 @@ use service::RELEASE;
 use std::{sync::Arc, time::Duration};
 use store::{ReadRows, StoreError, Tx, tables};
 
+/// A client that does not take the last output of its process is left after this time.
+const DELIVERY_LIMIT: Duration = Duration::from_secs(30);
 /// Between tries to record an end.
 const RECORD_PAUSE: Duration = Duration::from_secs(1);
 
@@ -57,7 +64,9 @@ pub async fn take_back(engine: &Engine, mut dyno: Dyno) -> Result<(), service::E
             if dyno.state == DynoState::Stopping {
                 let _ = parts.runtime.stop(dyno.id, STOP_GRACE_MS).await; // if it has ended meanwhile, the wait tells
             }
-            engine.shared.lives.spawn(finish(engine.clone(), dyno, sink));
+            // The client of an attached one went with the daemon that it was connected to.
+            let attached = dyno.attach.map(|_| attach::serve(engine, &dyno, sink.clone(), None));
+            engine.shared.lives.spawn(finish(engine.clone(), dyno, sink, attached));
             Ok(())
         }
         // Never started: the actor will.
@@ -72,6 +81,9 @@ pub async fn take_back(engine: &Engine, mut dyno: Dyno) -> Result<(), service::E
 
 fn sink(engine: &Engine, dyno: &Dyno) -> Result<Arc<DynoSink>, StoreError> {
     let parts = &engine.shared.parts;
+    if dyno.attach.is_some() {
+        return Ok(DynoSink::attached(parts.logs.app(dyno.app), dyno.id, dyno.name()).0);
+    }
     let output = output(engine, dyno)?;
     Ok(DynoSink::with_copy(parts.logs.app(dyno.app), dyno.id, dyno.name(), output))
 }
@@ -113,6 +125,27 @@ async fn run(engine: Engine, mut dyno: Dyno) {
             return;
         }
     };
+    match dyno.attach {
+        Some(_) => run_attached(engine, dyno, sink).await,
+        None => run_cage(engine, dyno, sink, None).await,
+    }
+}
+
+/// First the client, then the cage: nobody shall miss the first words.
+async fn run_attached(engine: Engine, dyno: Dyno, sink: Arc<DynoSink>) {
+    sink.platform("Awaiting client");
+    let client = engine.shared.parts.meetings.client(dyno.id).await;
+    let Some(client) = client else {
+        sink.platform("Error R13 (Attach error) -> Failed to attach to process");
+        sink.platform("State changed from starting to complete");
+        record_end(&engine, &dyno, false).await;
+        return;
+    };
+    let (sink, pieces) = DynoSink::attached(engine.shared.parts.logs.app(dyno.app), dyno.id, dyno.name());
+    run_cage(engine, dyno, sink, Some((client, pieces))).await;
+}
+
+async fn run_cage(engine: Engine, mut dyno: Dyno, sink: Arc<DynoSink>, client: Option<(Client, Pieces)>) {
     match dynos::begin(&engine, &dyno, &sink).await {
         Ok(address) => {
             dyno.address = Some(address);
@@ -124,14 +157,20 @@ async fn run(engine: Engine, mut dyno: Dyno) {
                 }
                 Err(e) => tracing::error!(error = %e, dyno = %dyno.id, "engine.state_not_recorded"),
             }
-            finish(engine, dyno, sink).await;
+            let attached = client.map(|client| attach::serve(&engine, &dyno, sink.clone(), Some(client)));
+            finish(engine, dyno, sink, attached).await;
         }
-        Err(exit) => ended(&engine, &dyno, &sink, &exit, false).await,
+        Err(exit) => {
+            if let Some((client, _)) = client {
+                client.refuse(exit.platform_error.as_deref().unwrap_or("The dyno could not be started; see its log.")).await;
+            }
+            ended(&engine, &dyno, &sink, &exit, false).await;
+        }
     }
 }
 
 /// Waits for the end, or for the time that it may live.
-async fn finish(engine: Engine, dyno: Dyno, sink: Arc<DynoSink>) {
+async fn finish(engine: Engine, dyno: Dyno, sink: Arc<DynoSink>, attached: Option<Attached>) {
     let watch = tokio::spawn(memory::watch(engine.clone(), dyno.clone(), sink.clone()));
     let runtime = &engine.shared.parts.runtime;
     let lives = Duration::from_secs(dyno.time_to_live_s.unwrap_or(ONE_OFF_SECONDS_MAX));
@@ -148,6 +187,13 @@ async fn finish(engine: Engine, dyno: Dyno, sink: Arc<DynoSink>) {
     };
     watch.abort();
     let exit = exit.unwrap_or_else(|e| dynos::lost(&e.to_string()));
+    if let Some(Attached { exit: told, mut task }) = attached {
+        sink.finish().await;
+        let _ = told.send(exit.status); // a client that is gone needs no word
+        if tokio::time::timeout(DELIVERY_LIMIT, &mut task).await.is_err() {
+            task.abort(); // it does not take its output
+        }
+    }
     ended(&engine, &dyno, &sink, &exit, too_long).await;
 }
 

@@ -1,5 +1,7 @@
 //! From a cage's bytes to the app's log.
 
+use crate::attach::Pieces;
+use bytes::Bytes;
 use domain::DynoId;
 use logs::{AppLog, LineReader, Output, Position, now_us};
 use runtime::Sink;
@@ -7,7 +9,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 /// The last lines of a dyno are in the file within this time, or the disk is in trouble.
 const SETTLE_LIMIT: Duration = Duration::from_secs(5);
@@ -21,12 +23,16 @@ pub struct DynoSink {
     state: Mutex<State>,
     safe: Arc<watch::Sender<u64>>,
     copy: Option<Arc<Output>>,
+    /// Of an attached dyno: output goes to its client, not to the log.
+    attached: bool,
 }
 
 struct State {
     reader: LineReader,
     /// Bytes of output that have come.
     received: u64,
+    /// The client's end; `None` when it is gone.
+    pieces: Option<mpsc::UnboundedSender<(u64, Bytes)>>,
 }
 
 impl DynoSink {
@@ -38,12 +44,43 @@ impl DynoSink {
     /// The bytes go to `copy`, too, as they are.
     pub fn with_copy(log: Arc<AppLog>, dyno: DynoId, ps: String, copy: Option<Arc<Output>>) -> Arc<Self> {
         let received = log.position(dyno);
-        let state = Mutex::new(State { reader: LineReader::default(), received });
-        Arc::new(Self { log, dyno, ps, state, safe: Arc::new(watch::channel(received).0), copy })
+        let state = Mutex::new(State { reader: LineReader::default(), received, pieces: None });
+        Arc::new(Self { log, dyno, ps, state, safe: Arc::new(watch::channel(received).0), copy, attached: false })
+    }
+
+    /// The output goes to a client, and only what the platform says of the dyno to the log (`logs.md`, attached one-offs).
+    /// The client gets it from the second part; when that is dropped, it goes nowhere.
+    pub fn attached(log: Arc<AppLog>, dyno: DynoId, ps: String) -> (Arc<Self>, Pieces) {
+        let (sender, pieces) = mpsc::unbounded_channel(); // bounded by what the holder sends without being told that it is safe
+        let state = Mutex::new(State { reader: LineReader::default(), received: 0, pieces: Some(sender) });
+        let sink = Self { log, dyno, ps, state, safe: Arc::new(watch::channel(0).0), copy: None, attached: true };
+        (Arc::new(sink), pieces)
+    }
+
+    /// Where to tell how much of the output is safe.
+    pub fn safe_offset(&self) -> Arc<watch::Sender<u64>> {
+        self.safe.clone()
+    }
+
+    /// Output of an attached dyno.
+    fn pass_on(&self, end: u64, bytes: &[u8]) {
+        let mut state = self.state();
+        let fresh = usize::try_from(end.saturating_sub(state.received)).unwrap_or(usize::MAX).min(bytes.len());
+        state.received = state.received.max(end);
+        let piece = Bytes::copy_from_slice(&bytes[bytes.len() - fresh..]);
+        let sent = state.pieces.as_ref().is_some_and(|pieces| pieces.send((end, piece)).is_ok());
+        if !sent {
+            state.pieces = None;
+            self.safe.send_replace(end); // nobody listens; do not hold the process up
+        }
     }
 
     /// The dyno ended: its unfinished line is a line. Returns when all of it is stored.
     pub async fn finish(&self) {
+        if self.attached {
+            self.state().pieces = None; // the client's task comes to its end
+            return;
+        }
         let received = {
             let mut state = self.state();
             let mut lines = Vec::new();
@@ -74,6 +111,9 @@ impl DynoSink {
 
 impl Sink for DynoSink {
     fn output(&self, end: u64, time_us: u64, bytes: &[u8]) {
+        if self.attached {
+            return self.pass_on(end, bytes);
+        }
         let mut state = self.state();
         // What a former daemon had stored comes again when the holder was not told in time.
         let fresh = usize::try_from(end.saturating_sub(state.received)).unwrap_or(usize::MAX).min(bytes.len());

@@ -16,6 +16,6 @@ mod table;
 mod upstream;
 
 pub use code::Code;
-pub use listener::{Listener, Shutdown};
+pub use listener::{Doors, Listener, Meet, Shutdown, Stream};
 pub use proxy::{Body, BoxError, Control, ControlFuture, Router};
 pub use table::{AppRoute, Backend, Claim, Table};

@@ -9,9 +9,11 @@ use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::{convert::Infallible, sync::Arc, time::Duration};
 use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::watch,
 };
+use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 
 /// Time for the whole head of a request, and for a kept connection to send its next one.
@@ -22,6 +24,28 @@ const HEAD_BYTES_MAX: usize = 64 << 10;
 const HEADERS_MAX: usize = 1000;
 /// After a failed accept (no descriptors left) the next try waits this long, as there is nothing to wait on.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// First byte of a TLS handshake. On the same port as HTTP, since clients derive one address from the other
+/// (`cli-contract.md` section 1.1).
+const TLS_HANDSHAKE: u8 = 0x16;
+/// Longest first line that is looked at to tell HTTP from an attached client.
+const FIRST_LINE_BYTES_MAX: usize = 8 << 10;
+
+/// A connection after its handshake.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// Takes a client that came over TLS and said a line that is no HTTP: a secret of an attached process.
+pub type Meet = Arc<dyn Fn(String, Box<dyn Stream>) + Send + Sync>;
+
+/// What is behind the port besides plain HTTP.
+#[derive(Clone)]
+pub struct Doors {
+    /// Speaks TLS.
+    pub tls: TlsAcceptor,
+    /// For who says a secret instead of a request.
+    pub meet: Meet,
+}
 
 /// Tells the listener to end.
 #[derive(Clone)]
@@ -53,6 +77,8 @@ pub struct Listener {
     pub proto: &'static str,
     /// Port, as dynos are told.
     pub port: u16,
+    /// Besides plain HTTP, if anything.
+    pub doors: Option<Doors>,
 }
 
 impl Listener {
@@ -68,7 +94,7 @@ impl Listener {
             match accepted {
                 Ok((stream, address)) => {
                     let peer = Peer { address, proto: self.proto, port: self.port };
-                    connections.spawn(connection(stream, peer, router.clone(), end.clone()));
+                    connections.spawn(connection(stream, peer, router.clone(), self.doors.clone(), end.clone()));
                 }
                 Err(e) => {
                     tracing::warn!(error = %e, "router.accept_failed");
@@ -82,9 +108,53 @@ impl Listener {
     }
 }
 
-/// Serves one connection; after `end` the request in progress is its last.
-async fn connection(stream: TcpStream, peer: Peer, router: Arc<Router>, mut end: watch::Receiver<bool>) {
+/// Finds out what a connection wants and serves it.
+async fn connection(stream: TcpStream, peer: Peer, router: Arc<Router>, doors: Option<Doors>, mut end: watch::Receiver<bool>) {
     let _ = stream.set_nodelay(true); // only a matter of speed
+    let mut first = [0u8; 1];
+    let peeked = tokio::select! {
+        peeked = tokio::time::timeout(HEAD_LIMIT, stream.peek(&mut first)) => peeked,
+        _ = end.wait_for(|end| *end) => return, // it has not asked for anything
+    };
+    match (peeked, doors) {
+        (Ok(Ok(1)), Some(doors)) if first[0] == TLS_HANDSHAKE => {
+            if let Ok(Ok((line, stream))) = tokio::time::timeout(HEAD_LIMIT, secured(stream, &doors)).await {
+                if line.contains(" HTTP/") {
+                    http(stream, Peer { proto: "https", ..peer }, router, end).await;
+                } else {
+                    (doors.meet)(line, Box::new(stream));
+                }
+            }
+        }
+        (Ok(Ok(1)), _) => http(stream, peer, router, end).await,
+        _ => {} // it went away, or said nothing for too long
+    }
+}
+
+/// The handshake, and the first line without its end; the stream still has it.
+async fn secured(stream: TcpStream, doors: &Doors) -> std::io::Result<(String, impl Stream + use<>)> {
+    let mut stream = doors.tls.accept(stream).await?;
+    let mut head = Vec::with_capacity(256);
+    let end = loop {
+        if stream.read_buf(&mut head).await? == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        if let Some(end) = head.iter().position(|b| *b == b'\n') {
+            break end;
+        }
+        if head.len() > FIRST_LINE_BYTES_MAX {
+            break head.len();
+        }
+    };
+    let line = String::from_utf8_lossy(&head[..end]).trim_end_matches('\r').to_string();
+    // A request keeps its line; the secret of an attached client is not for its process.
+    let rest = if line.contains(" HTTP/") { head } else { head.split_off((end + 1).min(head.len())) };
+    let (reader, writer) = tokio::io::split(stream);
+    Ok((line, tokio::io::join(std::io::Cursor::new(rest).chain(reader), writer)))
+}
+
+/// Serves HTTP; after `end` the request in progress is its last.
+async fn http(stream: impl Stream + 'static, peer: Peer, router: Arc<Router>, mut end: watch::Receiver<bool>) {
     let service = service_fn(move |request| {
         let router = router.clone();
         async move { Ok::<Response<Body>, Infallible>(router.serve(request, peer).await) }

@@ -40,7 +40,7 @@ async fn world(dyno: SocketAddr) -> World {
     assert!(router.publish(Table { generation: 1, hosts, ..Table::default() }));
     let socket = TcpListener::bind("127.0.0.1:0").await.expect("socket");
     let address = socket.local_addr().expect("address");
-    let listener = Listener { socket, proto: "http", port: address.port() };
+    let listener = Listener { socket, proto: "http", port: address.port(), doors: None };
     tokio::spawn(listener.serve(router, Shutdown::new(), Duration::ZERO));
     World { address, backend, _dir: dir }
 }

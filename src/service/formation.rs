@@ -61,7 +61,7 @@ pub fn follow_slug(tx: &mut Tx, ctx: &Ctx, app: &App, slug: SlugId) -> Result<()
 }
 
 /// Process types of the current release.
-fn current_types(rows: &impl ReadRows, app: &App) -> Result<BTreeMap<String, String>> {
+pub(crate) fn current_types(rows: &impl ReadRows, app: &App) -> Result<BTreeMap<String, String>> {
     let slug = crate::config::current_slug(rows, app)?;
     let slug = slug.map(|id| rows.get(&tables::SLUGS, &id)).transpose()?.flatten();
     Ok(slug.map(|s| s.process_types).unwrap_or_default())

@@ -27,12 +27,12 @@ pub use context::{Actor, Ctx};
 pub use error::{Error, Kind, Result};
 pub use formation::{FormationChange, Quantity, follow_slug};
 pub use log_sessions::LogRequest;
-pub use one_offs::{NewDyno, RELEASE, read_dyno_env};
+pub use one_offs::{NewDyno, RELEASE, Started, read_dyno_env};
 pub use releases::{ReleaseDraft, add_release, running_phase};
 pub use schedules::{Due, NewSchedule, use_slot};
 pub use sources::Source;
 
-use domain::{App, AppId, time::Clock};
+use domain::{App, AppId, Rendezvous, time::Clock};
 use logs::{Logs, Outputs};
 use std::{path::PathBuf, sync::Arc};
 use store::{ReadRows, Sealer, Store, tables};
@@ -55,6 +55,10 @@ pub struct Parts {
     pub sealer: Arc<Sealer>,
     /// Where "now" comes from.
     pub clock: Arc<dyn Clock>,
+    /// Where clients meet processes.
+    pub rendezvous: Arc<dyn Rendezvous>,
+    /// SHA-256 of the certificate of the platform's port, in hexadecimal digits.
+    pub certificate: String,
     /// Addresses that are shown to people.
     pub addresses: Addresses,
     /// Uploaded sources.
@@ -119,6 +123,11 @@ impl Service {
     /// How this installation is reached.
     pub fn addresses(&self) -> &Addresses {
         &self.inner.parts.addresses
+    }
+
+    /// SHA-256 of the certificate of the platform's port, in hexadecimal digits.
+    pub fn certificate(&self) -> &str {
+        &self.inner.parts.certificate
     }
 
     /// App logs, for readers that were authorised.

@@ -1,8 +1,8 @@
 //! One-off dynos: rows that the engine starts once.
 
-use crate::{Action, Ctx, Error, Result, Service, config::Config, find_app};
+use crate::{Action, Ctx, Error, Result, Service, auth::random_key, config::Config, find_app};
 use domain::{
-    App, AppId, Dyno, DynoId, DynoKind, DynoState, EventBody,
+    App, AppId, Attach, Dyno, DynoId, DynoKind, DynoState, EventBody, Meeting,
     limits::{ONE_OFF_SECONDS_MAX, ONE_OFFS_MAX, RELEASE_PHASE_SECONDS_MAX},
     names, size,
 };
@@ -28,7 +28,7 @@ pub struct NewDyno {
     /// On top of the config vars.
     pub env: BTreeMap<String, String>,
     /// The caller wants to talk to it.
-    pub attach: bool,
+    pub attach: Option<Attach>,
     /// It is ended after this time.
     pub time_to_live_s: Option<u64>,
 }
@@ -84,6 +84,7 @@ fn row(tx: &Tx, ctx: &Ctx, app: AppId, release: u64, ptype: &str, command: &str)
         crashes: 0,
         restart: false,
         time_to_live_s: Some(ONE_OFF_SECONDS_MAX),
+        attach: None,
         created_at: ctx.now,
         updated_at: ctx.now,
     })
@@ -125,16 +126,20 @@ impl Service {
     /// # Errors
     /// `not_found`, `forbidden`; `invalid_params` for an app without code or a request that makes no sense; `one_offs` when
     /// too many are running.
-    pub async fn run_dyno(&self, ctx: &Ctx, app: &str, new: NewDyno) -> Result<(App, Dyno)> {
+    pub async fn run_dyno(&self, ctx: &Ctx, app: &str, new: NewDyno) -> Result<Started> {
         let app = self.app_for(ctx, Action::Write, app)?;
         check(&new)?;
         let (ctx2, sealer, id) = (ctx.clone(), self.parts().sealer.clone(), app.id);
-        let (app, dyno) = self
+        let secret = new.attach.map(|_| random_key()).transpose()?;
+        let (rendezvous, known) = (self.parts().rendezvous.clone(), secret.clone());
+        let made = self
             .store()
             .commit(move |tx| {
                 let app = find_app(tx, &id.to_string())?;
                 let release = release_to_run(tx, &app)?;
-                let mut dyno = row(tx, &ctx2, id, release, new.ptype.as_deref().unwrap_or(RUN), &new.command)?;
+                let command = expanded(&crate::formation::current_types(tx, &app)?, &new.command);
+                let mut dyno = row(tx, &ctx2, id, release, new.ptype.as_deref().unwrap_or(RUN), &command)?;
+                dyno.attach = new.attach;
                 if let Some(wanted) = &new.size {
                     let found =
                         size::find(wanted).ok_or_else(|| Error::invalid(format!("There is no dyno size {wanted:?}.")))?;
@@ -148,11 +153,44 @@ impl Service {
                     }
                 }
                 put(tx, &ctx2, &dyno)?;
+                // Before anybody sees the row: whoever starts it looks for its client.
+                known.into_iter().for_each(|secret| rendezvous.expect(secret, Meeting::Dyno(dyno.id)));
                 Ok::<_, Error>((app, dyno))
             })
-            .await?;
+            .await;
+        if let (Err(_), Some(secret)) = (&made, &secret) {
+            self.parts().rendezvous.forget(secret);
+        }
+        let (app, dyno) = made?;
         self.log_action(id, ctx, &format!("Starting process with command `{}`", dyno.command));
-        Ok((app, dyno))
+        Ok(Started { app, dyno, secret })
+    }
+
+    /// Allows a client to run a further process in a dyno that is up; it starts when the client comes.
+    ///
+    /// # Errors
+    /// `not_found`, `forbidden`; `invalid_params` for a request that makes no sense; `conflict` for a dyno that is not up.
+    pub fn run_inside(
+        &self,
+        ctx: &Ctx,
+        app: &str,
+        dyno: &str,
+        command: &str,
+        env: BTreeMap<String, String>,
+        attach: Attach,
+    ) -> Result<Started> {
+        let allowed = self.app_for(ctx, Action::Write, app)?;
+        check_command(command)?;
+        check_env(&env)?;
+        let (app, dyno) = self.dyno(ctx, app, dyno)?;
+        if dyno.state != DynoState::Up {
+            return Err(Error::conflict(format!("{} is {}, not up; try again when it is.", dyno.name(), dyno.state.as_str())));
+        }
+        let secret = random_key()?;
+        let command = expanded(&crate::formation::current_types(self.store(), &allowed)?, command);
+        self.log_action(app.id, ctx, &format!("Starting process in {} with command `{command}`", dyno.name()));
+        self.parts().rendezvous.expect(secret.clone(), Meeting::Inside { dyno: dyno.id, command, env, attach });
+        Ok(Started { app, dyno, secret: Some(secret) })
     }
 }
 
@@ -166,22 +204,42 @@ pub(crate) fn check_command(command: &str) -> Result<()> {
 
 fn check(new: &NewDyno) -> Result<()> {
     check_command(&new.command)?;
-    if new.attach {
-        return Err(Error::invalid(
-            "Attached one-off dynos are not there yet; start it detached and read its output in the log.",
-        ));
-    }
+    check_env(&new.env)?;
     if new.ptype.as_deref().is_some_and(|t| !names::is_process_type(t) || t == domain::plan::WEB || t == RELEASE) {
         return Err(Error::invalid("type must be a process type other than web and release."));
     }
     if new.time_to_live_s.is_some_and(|s| !(1..=ONE_OFF_SECONDS_MAX).contains(&s)) {
         return Err(Error::invalid(format!("time_to_live must be 1 to {ONE_OFF_SECONDS_MAX} seconds.")));
     }
-    for (key, value) in &new.env {
+    Ok(())
+}
+
+fn check_env(env: &BTreeMap<String, String>) -> Result<()> {
+    for (key, value) in env {
         names::check_config_key(key).map_err(Error::invalid)?;
         if value.contains('\0') {
             return Err(Error::invalid(format!("Value of {key} has a NUL character.")));
         }
     }
-    crate::config::check_size(&new.env)
+    crate::config::check_size(env)
+}
+
+/// A process type as the first word stands for its command (`cli-contract.md` section 5).
+fn expanded(types: &BTreeMap<String, String>, command: &str) -> String {
+    let (first, rest) = command.split_once(' ').map_or((command, ""), |(first, rest)| (first, rest));
+    match types.get(first) {
+        Some(known) if rest.is_empty() => known.clone(),
+        Some(known) => format!("{known} {rest}"),
+        None => command.to_string(),
+    }
+}
+
+/// A one-off dyno that was asked for.
+pub struct Started {
+    /// Its app.
+    pub app: App,
+    /// Its row.
+    pub dyno: Dyno,
+    /// Secret of its attach address, when it waits for a client. Shown once.
+    pub secret: Option<String>,
 }

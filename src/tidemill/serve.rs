@@ -6,7 +6,7 @@ use crate::{
 };
 use anyhow::{Context, Result};
 use clap::Parser;
-use std::{fs, io::Write, os::unix::fs::OpenOptionsExt, path::Path, process::ExitCode};
+use std::{fs, io::Write, os::unix::fs::OpenOptionsExt, path::Path, process::ExitCode, sync::Arc};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Logging of the daemon: to standard error, `RUST_LOG` decides.
@@ -103,7 +103,7 @@ pub fn setup_link() -> ExitCode {
         Err(code) => return code,
     };
     let made = || -> Result<String> {
-        let (service, store, ..) = wiring::open_service(&config, config.http.port())?;
+        let (service, store, ..) = wiring::open_service(&config, config.http.port(), Arc::default())?;
         let runtime = tokio::runtime::Builder::new_current_thread().build()?;
         let secret = runtime.block_on(service.create_setup_link())?;
         runtime.block_on(store.close())?;

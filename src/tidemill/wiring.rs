@@ -4,11 +4,11 @@ use crate::{clock::SystemClock, config::Config};
 use anyhow::{Context, Result};
 use axum::body::Body as AxumBody;
 use domain::restart::Backoff;
-use engine::Engine;
+use engine::{Engine, Meetings};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use logs::{Logs, Outputs};
-use router::{Control, Listener, Router, Shutdown};
+use router::{Control, Doors, Listener, Meet, Router, Shutdown};
 use runtime::{Runtime, native::NativeRuntime};
 use service::{Addresses, Service};
 use std::{
@@ -66,7 +66,11 @@ fn remove_leftovers(data_dir: &Path) {
 }
 
 /// Opens what the service needs.
-pub fn open_service(config: &Config, port: u16) -> Result<(Service, Store, Logs, Outputs, Arc<Sealer>)> {
+pub fn open_service(
+    config: &Config,
+    port: u16,
+    meetings: Arc<Meetings>,
+) -> Result<(Service, Store, Logs, Outputs, Arc<Sealer>)> {
     let data = &config.data_dir;
     let store = Store::open(Options::new(data.join("store"))).context("open the store")?;
     if let Some(reason) = &store.report().rebuilt {
@@ -89,11 +93,28 @@ pub fn open_service(config: &Config, port: u16) -> Result<(Service, Store, Logs,
         outputs: outputs.clone(),
         sealer: sealer.clone(),
         clock: Arc::new(SystemClock),
+        rendezvous: meetings,
+        certificate: own_certificate(config)?.fingerprint,
         addresses: Addresses { scheme: "http", domain: config.domain.clone(), port: (port != 80).then_some(port) },
         upload_dir: data.join("uploads"),
         slug_dir: data.join("slugs"),
     });
     Ok((service, store, logs, outputs, sealer))
+}
+
+/// For TLS on the platform's port.
+fn own_certificate(config: &Config) -> Result<certs::own::Own> {
+    certs::own::load_or_create(&config.data_dir.join("keys/tls"), &config.domain).context("the platform's own certificate")
+}
+
+/// Attached clients are the control plane's business.
+fn doors(config: &Config, engine: &Engine) -> Result<Doors> {
+    let (engine, handle) = (engine.clone(), tokio::runtime::Handle::current());
+    let meet: Meet = Arc::new(move |line, stream| {
+        let engine = engine.clone();
+        handle.spawn(async move { engine.meet(line, stream).await });
+    });
+    Ok(Doors { tls: own_certificate(config)?.server.into(), meet })
 }
 
 /// The control plane behind the router: API, pages and git on the platform's own hosts. It runs on the control plane's
@@ -122,7 +143,9 @@ pub async fn start(config: Config) -> Result<Platform> {
     let address = socket.local_addr()?;
     let opening = config.clone();
     // Opening blocks, and commits during migration wait for the writer.
-    let opened = tokio::task::spawn_blocking(move || open_service(&opening, address.port())).await?;
+    let meetings = Arc::new(Meetings::default());
+    let expected = meetings.clone();
+    let opened = tokio::task::spawn_blocking(move || open_service(&opening, address.port(), expected)).await?;
     let (service, store, logs, outputs, sealer) = opened?;
     remove_leftovers(&data);
     let mut public_ports = config.public_ports.clone();
@@ -159,6 +182,7 @@ pub async fn start(config: Config) -> Result<Platform> {
         service: service.clone(),
         runtime,
         builder,
+        meetings,
         router: router.clone(),
         logs: logs.clone(),
         outputs,
@@ -185,11 +209,14 @@ pub async fn start(config: Config) -> Result<Platform> {
     let shutdown = Shutdown::new();
     let grace = Duration::from_secs(config.shutdown_s);
     let std_socket = socket.into_std()?;
+    let doors = Some(doors(&config, &engine)?);
     let listening = router_runtime.spawn({
         let shutdown = shutdown.clone();
         async move {
             match TcpListener::from_std(std_socket) {
-                Ok(socket) => Listener { socket, proto: "http", port: address.port() }.serve(router, shutdown, grace).await,
+                Ok(socket) => {
+                    Listener { socket, proto: "http", port: address.port(), doors }.serve(router, shutdown, grace).await
+                }
                 Err(e) => {
                     tracing::error!(error = %e, "tidemill.listener_failed");
                     false

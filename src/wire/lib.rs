@@ -1,6 +1,7 @@
 //! The JSON of Platform API v3: types, error body, list ranges. No logic, and nothing of the rooms that fill them
 //! (`platform-api.md` section 13).
 
+pub mod attach;
 mod range;
 mod types;
 

@@ -19,7 +19,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("builder", &["domain", "logs", "runtime"]),
     ("router", &["domain", "logs"]),
     ("service", &["domain", "store", "logs"]),
-    ("engine", &["service", "store", "builder", "runtime", "router", "certs", "logs", "domain"]),
+    ("engine", &["service", "store", "builder", "runtime", "router", "certs", "logs", "domain", "wire"]),
     ("git", &["service", "logs", "domain"]),
     ("api", &["service", "logs", "domain", "wire"]),
     ("dashboard", &["service", "logs", "domain"]),

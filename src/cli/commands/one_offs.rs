@@ -2,10 +2,12 @@
 
 use super::{Session, copy, encoded, field, items, own_address, quoted, show};
 use crate::{
+    attach::{self, Terminal},
     failure::{Failure, Result},
     output::table,
 };
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
+use wire::attach::CERTIFICATE_HEADER;
 
 impl Session {
     pub(super) fn stop(&self, dyno: &str) -> Result<()> {
@@ -25,15 +27,53 @@ impl Session {
         command: &[String],
     ) -> Result<()> {
         let name = self.app()?;
-        let pairs: Option<serde_json::Map<_, _>> =
-            env.iter().map(|pair| pair.split_once('=').map(|(key, value)| (key.to_string(), json!(value)))).collect();
-        let env = pairs.ok_or_else(|| Failure { text: "--env takes NAME=VALUE.".into(), exit: 2 })?;
+        let env = variables(env)?;
         let line = command_line(command);
         let body = json!({ "command": line, "attach": false, "env": env, "size": size, "type": ptype, "time_to_live": ttl });
         let dyno = self.client.send("POST", &format!("/apps/{name}/dynos"), &body)?;
         eprintln!("Running {line} on {name}... done, {}", field(&dyno, "name"));
         show(&self.global, &dyno, || format!("Run tidemill logs -a {name} -d {} to view the output.\n", field(&dyno, "name")));
         Ok(())
+    }
+
+    pub(super) fn run(
+        &self,
+        env: &[String],
+        size: Option<String>,
+        ptype: Option<String>,
+        no_tty: bool,
+        command: &[String],
+    ) -> Result<()> {
+        let name = self.app()?;
+        let (line, terminal) = (command_line(command), Terminal::find(no_tty));
+        let mut env = variables(env)?;
+        env.extend(terminal.variables());
+        let body = json!({
+            "command": line, "attach": true, "env": env, "size": size, "type": ptype, "force_no_tty": !terminal.is_used(),
+        });
+        eprintln!("Running {line} on {name}...");
+        self.attached(&format!("/apps/{name}/dynos"), &body, terminal)
+    }
+
+    pub(super) fn run_inside(&self, dyno: &str, no_tty: bool, command: &[String]) -> Result<()> {
+        let name = self.app()?;
+        let (line, terminal) = (command_line(command), Terminal::find(no_tty));
+        let body = json!({ "command": line, "env": terminal.variables(), "force_no_tty": !terminal.is_used() });
+        eprintln!("Running {line} in {dyno} on {name}...");
+        self.attached(&format!("/apps/{name}/dynos/{}", encoded(dyno)?), &body, terminal)
+    }
+
+    /// Asks for a process and stays with it to its end; its exit code is ours.
+    fn attached(&self, path: &str, body: &Value, terminal: Terminal) -> Result<()> {
+        let (dyno, certificate) = self.client.post_for_header(path, body, CERTIFICATE_HEADER)?;
+        let certificate =
+            certificate.ok_or_else(|| Failure::failed("The server does not tell its certificate; is it a Tidemill server?"))?;
+        let address = field(&dyno, "attach_url").strip_prefix("rendezvous://").and_then(|rest| rest.split_once('/'));
+        let (address, secret) = address.ok_or_else(|| Failure::failed("The server gave no address to attach to."))?;
+        match attach::talk(address, secret, &certificate, terminal)? {
+            0 => Ok(()),
+            status => Err(Failure::silent(u8::try_from(status).unwrap_or(1))),
+        }
     }
 
     pub(super) fn schedules(&self) -> Result<()> {
@@ -81,6 +121,13 @@ impl Session {
         }
         copy(self.client.stream(&own_address(field(&release, "output_stream_url"), &self.client.base))?)
     }
+}
+
+/// `NAME=VALUE` pairs as the API takes them.
+fn variables(pairs: &[String]) -> Result<Map<String, Value>> {
+    let split = |pair: &String| pair.split_once('=').map(|(key, value)| (key.to_string(), json!(value)));
+    let all: Option<Map<_, _>> = pairs.iter().map(split).collect();
+    all.ok_or_else(|| Failure::usage("--env takes NAME=VALUE."))
 }
 
 /// One word is a command line of its own; several are a program and its arguments, kept apart.

@@ -1,0 +1,120 @@
+//! One-off dynos and processes in running ones (`platform-api.md`, `cli-contract.md` section 5).
+
+use crate::{
+    Api,
+    answer::{Body, created},
+    auth::User,
+    error::Failure,
+    handlers::{Out, release_id},
+    show,
+};
+use axum::{
+    extract::{Path, State},
+    http::{HeaderMap, HeaderValue, header},
+    response::IntoResponse,
+};
+use domain::Attach;
+use serde::Deserialize;
+use serde_json::Value;
+use service::{Ctx, Error, NewDyno, Service, Started};
+use std::collections::BTreeMap;
+
+/// Sizes of a terminal whose client tells none.
+const ROWS: u16 = 24;
+const COLUMNS: u16 = 80;
+
+#[derive(Deserialize)]
+pub(crate) struct RunDyno {
+    command: String,
+    #[serde(default)]
+    attach: bool,
+    /// Values may be numbers.
+    #[serde(default)]
+    env: BTreeMap<String, Value>,
+    #[serde(default)]
+    force_no_tty: Option<bool>,
+    size: Option<String>,
+    #[serde(rename = "type")]
+    ptype: Option<String>,
+    time_to_live: Option<u64>,
+}
+
+/// Text of the values; others than text, numbers and truth values are refused.
+fn variables(env: BTreeMap<String, Value>) -> Result<BTreeMap<String, String>, Error> {
+    let text = |(key, value)| match value {
+        Value::String(text) => Ok((key, text)),
+        Value::Number(number) => Ok((key, number.to_string())),
+        Value::Bool(value) => Ok((key, value.to_string())),
+        _ => Err(Error::invalid(format!("Value of {key} must be a string."))),
+    };
+    env.into_iter().map(text).collect()
+}
+
+fn attach_of(env: &BTreeMap<String, String>, no_terminal: bool) -> Attach {
+    if no_terminal {
+        return Attach::Pipes;
+    }
+    let size = |key: &str, default| env.get(key).and_then(|v| v.parse().ok()).filter(|n| *n > 0).unwrap_or(default);
+    Attach::Terminal { rows: size("LINES", ROWS), columns: size("COLUMNS", COLUMNS) }
+}
+
+pub(crate) async fn run_dyno(
+    State(service): Api,
+    User(ctx): User,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    Body(body): Body<RunDyno>,
+) -> Out {
+    let env = variables(body.env)?;
+    let new = NewDyno {
+        command: body.command,
+        ptype: body.ptype,
+        size: body.size,
+        attach: body.attach.then(|| attach_of(&env, body.force_no_tty.unwrap_or(false))),
+        env,
+        time_to_live_s: body.time_to_live,
+    };
+    let started = service.run_dyno(&ctx, &name, new).await?;
+    answer(&service, &ctx, &name, &headers, started)
+}
+
+#[derive(Deserialize)]
+pub(crate) struct RunInside {
+    command: String,
+    #[serde(default)]
+    env: BTreeMap<String, Value>,
+    #[serde(default)]
+    force_no_tty: Option<bool>,
+}
+
+pub(crate) async fn run_inside(
+    State(service): Api,
+    User(ctx): User,
+    Path((name, dyno)): Path<(String, String)>,
+    headers: HeaderMap,
+    Body(body): Body<RunInside>,
+) -> Out {
+    let env = variables(body.env)?;
+    let attach = attach_of(&env, body.force_no_tty.unwrap_or(false));
+    let started = service.run_inside(&ctx, &name, &dyno, &body.command, env, attach)?;
+    answer(&service, &ctx, &name, &headers, started)
+}
+
+fn answer(service: &Service, ctx: &Ctx, name: &str, headers: &HeaderMap, started: Started) -> Out {
+    let Started { app, dyno, secret } = started;
+    let mut shown = show::dyno(&app, &dyno, release_id(service, ctx, name, dyno.release));
+    let Some(secret) = secret else { return Ok(created(shown)?.into_response()) };
+    shown.attach_url = Some(format!("rendezvous://{}/{secret}", host_and_port(service, headers)));
+    let mut response = created(shown)?.into_response();
+    let certificate = HeaderValue::from_str(service.certificate()).map_err(|e| Failure(Error::internal(e.to_string())))?;
+    response.headers_mut().insert(wire::attach::CERTIFICATE_HEADER, certificate);
+    Ok(response)
+}
+
+/// Host and port as the client sees them: it may come through a tunnel (`cli-contract.md` section 1.1). The port is a must.
+fn host_and_port(service: &Service, headers: &HeaderMap) -> String {
+    let addresses = service.addresses();
+    let host = headers.get(header::HOST).and_then(|v| v.to_str().ok()).unwrap_or(&addresses.domain);
+    let has_port = host.rsplit_once(':').is_some_and(|(_, port)| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()));
+    if has_port { host.to_string() } else { format!("{host}:{}", addresses.port.unwrap_or(80)) }
+}
