@@ -3,6 +3,7 @@
 
 mod api;
 mod apps;
+mod attach;
 mod bad_input;
 mod command_line;
 mod git;

@@ -58,6 +58,8 @@ const PROC_HIDDEN: &[&str] = &[
 ];
 const PROC_READ_ONLY: &[&str] = &["bus", "fs", "irq", "sys"];
 const FILE_BYTES_MAX: u64 = 4 << 20;
+/// What an interactive shell shows (`runtime.md` section 4).
+const PROMPT: &str = r"\[\033[01;34m\]\w\[\033[00m\] \[\033[01;32m\]$ \[\033[00m\]";
 
 /// Makes the root and enters it. The caller is in a mount name space of its own.
 pub fn build(request: &HoldRequest) -> Result<(), String> {
@@ -161,6 +163,8 @@ fn etc(root: &Path, request: &HoldRequest) -> Result<(), String> {
     if let Some(text) = &request.resolv_conf {
         write("resolv.conf", text.clone())?;
     }
+    // A shell that is not interactive drops PS1 from its environment, so the one in it is not enough for people.
+    write("bash.bashrc", format!("[ -z \"$PS1\" ] || PS1='{PROMPT}'\n"))?;
     let mut hosts = fs::read_to_string(etc.join("hosts")).unwrap_or_default();
     let _ = write!(hosts, "\n127.0.0.1\t{}\n", request.spec.hostname); // writing to a String can not fail
     write("hosts", hosts)?;

@@ -283,17 +283,19 @@ impl Holder<'_> {
     /// Handles what the peers sent, and collects the output of the other processes.
     fn serve_peers(&mut self) {
         for at in 0..self.peers.len() {
+            if matches!(self.peers[at].role, Role::Unknown) {
+                self.greet(at);
+            }
+            // Now also what came in one piece with the greeting: nothing would wake us for it again.
             match self.peers[at].role {
-                Role::Unknown => self.greet(at),
                 Role::Input => feed(&mut self.peers[at], &mut self.main),
                 Role::Process(number) => self.serve_process(at, number),
-                Role::Control => {}
-            }
-            // Also what came in one piece with the greeting.
-            while matches!(self.peers[at].role, Role::Control)
-                && let Some(frame) = self.peers[at].next_frame()
-            {
-                self.command(&frame);
+                Role::Control => {
+                    while let Some(frame) = self.peers[at].next_frame() {
+                        self.command(&frame);
+                    }
+                }
+                Role::Unknown => {}
             }
         }
         self.main.flush();
