@@ -77,6 +77,8 @@ routes! {
     post "/apps/{app}/domains" => add_domain, "write";
     delete "/apps/{app}/domains/{domain}" => remove_domain, "write";
     post "/apps/{app}/log-sessions" => log_session, "read";
+    get "/stacks" => stacks, "account";
+    get "/stacks/{stack}" => stack, "account";
     post "/sources" => source, "create app";
     post "/apps/{app}/sources" => app_source, "write";
 }
@@ -473,6 +475,16 @@ fn source_answer(service: &Service, ctx: &service::Ctx) -> Out {
     let url = format!("{base}/sources/blob/{}", source.key);
     let urls = wire::SourceUrls { get_url: url.clone(), put_url: url };
     Ok(created(wire::Source { source_blob: urls })?.into_response())
+}
+
+async fn stacks(State(service): Api, _user: User, headers: HeaderMap) -> Out {
+    let shown: Vec<_> = service.stacks().iter().map(|name| show::stack(name)).collect();
+    list::page(&headers, &shown, &["name", "id"])
+}
+
+async fn stack(State(service): Api, _user: User, Path(wanted): Path<String>) -> Out {
+    let shown = service.stacks().iter().map(|name| show::stack(name)).find(|s| s.name == wanted || s.id.to_string() == wanted);
+    Ok(ok(shown.ok_or_else(|| Error::not_found("stack", "Couldn't find that stack."))?)?.into_response())
 }
 
 async fn source(State(service): Api, User(ctx): User) -> Out {

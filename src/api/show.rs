@@ -7,7 +7,8 @@ use wire::{IdRef, NameRef, UserRef, time};
 
 /// Stable ids of the only region, stack and generation.
 const REGION: Uuid = Uuid::from_u128(0x5907_1ac2_4be5_4c28_8f3a_0b6c_0d1e_0001);
-const STACK: Uuid = Uuid::from_u128(0x5907_1ac2_4be5_4c28_8f3a_0b6c_0d1e_0002);
+/// First part of the ids of stacks; the rest is made of the name.
+const STACK: [u8; 4] = [0x59, 0x07, 0x1a, 0xc2];
 const GENERATION: Uuid = Uuid::from_u128(0x5907_1ac2_4be5_4c28_8f3a_0b6c_0d1e_0003);
 
 fn named(id: Uuid, name: &str) -> NameRef {
@@ -17,6 +18,29 @@ fn named(id: Uuid, name: &str) -> NameRef {
 fn user(service: &Service, id: AccountId) -> Result<UserRef, service::Error> {
     let account = service.account(id)?;
     Ok(UserRef { id: account.id.0, email: account.email })
+}
+
+/// The same for the same name for ever, on every server.
+fn stack_id(name: &str) -> Uuid {
+    let mut bytes = [0u8; 16];
+    bytes[..4].copy_from_slice(&STACK);
+    for (place, byte) in name.bytes().enumerate() {
+        bytes[4 + place % 12] = bytes[4 + place % 12].wrapping_mul(31).wrapping_add(byte);
+    }
+    uuid::Builder::from_random_bytes(bytes).into_uuid()
+}
+
+/// A stack.
+pub fn stack(name: &str) -> wire::Stack {
+    let epoch = time(0);
+    wire::Stack {
+        id: stack_id(name),
+        name: name.into(),
+        default: name == domain::app::HOST_STACK,
+        state: "public".into(),
+        created_at: epoch.clone(),
+        updated_at: epoch,
+    }
 }
 
 /// An account.
@@ -44,7 +68,7 @@ pub fn account(account: &domain::Account) -> wire::Account {
 
 /// An app.
 pub fn app(service: &Service, app: &domain::App) -> Result<wire::App, service::Error> {
-    let stack = named(STACK, &app.stack);
+    let stack = named(stack_id(&app.stack), &app.stack);
     Ok(wire::App {
         id: app.id.0,
         name: app.name.clone(),
@@ -122,7 +146,7 @@ pub fn slug(service: &Service, slug: &domain::Slug) -> wire::Slug {
         created_at: time(slug.created_at.0),
         process_types: slug.process_types.clone(),
         size: slug.bytes,
-        stack: named(STACK, &slug.stack),
+        stack: named(stack_id(&slug.stack), &slug.stack),
         updated_at: time(slug.created_at.0),
     }
 }

@@ -5,12 +5,13 @@ use crate::{
     cage::{Cage, Ended, To},
     packs::{self, Fetch, Pack},
     slug::{self, PackedSlug},
+    stacks::Stacks,
     yaml,
 };
-use domain::{AppId, BuildId, procfile};
+use domain::{AppId, BuildId, app::HOST_STACK, procfile};
 use ignore::gitignore::GitignoreBuilder;
 use logs::Output;
-use runtime::{Exit, Limits, Mount, Network, Runtime};
+use runtime::{Exit, Limits, Mount, Network, Root, Runtime};
 use std::{
     collections::BTreeMap,
     fs::{self, File},
@@ -30,6 +31,8 @@ pub struct Builder {
     pub work_dir: PathBuf,
     /// One cache per app.
     pub cache_dir: PathBuf,
+    /// Imported root file systems.
+    pub stacks: Stacks,
     /// For packs given as an archive URL.
     pub fetch: Fetch,
     /// Cage of every script.
@@ -97,6 +100,8 @@ fn io_failed(what: &'static str) -> impl Fn(io::Error) -> BuildError {
     move |e| failed(format!("{what}: {e}"))
 }
 
+/// In a cache: the stack that it was made on.
+const STACK_FILE: &str = ".stack";
 /// A cache above this size is dropped instead of kept.
 const CACHE_BYTES_MAX: u64 = 2 << 30;
 const BUILD_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -133,8 +138,11 @@ impl Builder {
         let owner = self.runtime.host_user(request.user_slot);
         let stack = capitalised(&request.stack);
         output.line(&format!("-----> Building on the {stack} stack"));
+        let root = self.stacks.choose(&request.stack).ok_or_else(|| {
+            failed(format!("stack_missing: the server has no stack {}; an operator can import it", request.stack))
+        })?;
         let dirs = self.prepare(work, request, owner).await?;
-        let cage = self.cage(&dirs, request);
+        let cage = self.cage(&dirs, request, root);
         let (packs, detected) = self.choose(&dirs, request, &cage, output).await?;
         self.compile(&dirs, &packs, &detected, &cage, output).await?;
         let release = self.release(&dirs, &packs, &cage, output).await?;
@@ -147,7 +155,12 @@ impl Builder {
         let packed = packed.map_err(|e| failed(e.to_string()))?.map_err(|e| failed(e.to_string()))?;
         output.line(&format!("       Done: {}", megabytes(packed.bytes)));
         let (kept, cache) = (self.cache_dir.join(request.app.to_string()), dirs.cache.clone());
-        let swapped = tokio::task::spawn_blocking(move || keep_cache(&cache, &kept)).await;
+        let stack = request.stack.clone();
+        let swapped = tokio::task::spawn_blocking(move || {
+            fs::write(cache.join(STACK_FILE), stack)?;
+            keep_cache(&cache, &kept)
+        })
+        .await;
         if let Ok(Err(e)) = swapped {
             tracing::warn!(error = %e, "builder.cache_lost: the build cache could not be kept");
         }
@@ -172,7 +185,7 @@ impl Builder {
         let (archive, checksum, strip) = (request.source.clone(), request.checksum.clone(), request.strip_single);
         let limits = ArchiveLimits { bytes: self.tree_bytes_max, ..ArchiveLimits::default() };
         let kept_cache = self.cache_dir.join(request.app.to_string());
-        let config = request.config.clone();
+        let (config, stack) = (request.config.clone(), request.stack.clone());
         let (tmp, source, cache, env, app) =
             (dirs.tmp.clone(), dirs.source.clone(), dirs.cache.clone(), dirs.env.clone(), work.join("app"));
         let prepared = tokio::task::spawn_blocking(move || -> Result<(), BuildError> {
@@ -188,7 +201,9 @@ impl Builder {
                 }
             }
             take_source(&archive, &source, strip, owner, limits)?;
-            if kept_cache.is_dir() {
+            // A cache of another stack holds programs that may not run on this one (`builds.md` section 1).
+            let known = fs::read_to_string(kept_cache.join(STACK_FILE)).unwrap_or_else(|_| HOST_STACK.into());
+            if kept_cache.is_dir() && known == stack {
                 copy_tree(&kept_cache, &cache, owner).map_err(&io)?;
             }
             for (key, value) in config {
@@ -200,7 +215,7 @@ impl Builder {
         Ok(dirs)
     }
 
-    fn cage(&self, dirs: &Dirs, request: &BuildRequest) -> Cage {
+    fn cage(&self, dirs: &Dirs, request: &BuildRequest, root: Root) -> Cage {
         let mount = |source: PathBuf, target: &str, writable| Mount { source, target: target.into(), writable };
         let own_program =
             mount(PathBuf::from("/proc/self/exe").canonicalize().unwrap_or_default(), "/opt/tidemill/tidemill", false);
@@ -227,6 +242,7 @@ impl Builder {
             limits: self.limits,
             deadline: Instant::now() + self.time_limit,
             hostname: request.id.to_string(),
+            root,
         }
     }
 

@@ -19,6 +19,7 @@ pub struct Cage {
     pub limits: Limits,
     pub deadline: Instant,
     pub hostname: String,
+    pub root: Root,
 }
 
 /// How a script ended.
@@ -74,7 +75,7 @@ impl Cage {
             limits: self.limits,
             network,
             lossless: true,
-            root: Root::default(),
+            root: self.root.clone(),
             stdio: Stdio::default(),
         };
         self.runtime.start(spec, Arc::new(to)).await?;

@@ -8,8 +8,10 @@ mod build;
 mod cage;
 mod packs;
 mod slug;
+mod stacks;
 mod yaml;
 
 pub use archive::{ArchiveError, Limits as ArchiveLimits, Owner, unpack};
 pub use build::{BuildError, BuildRequest, BuildResult, Builder};
 pub use slug::{PackedSlug, SlugError, file_checksum, pack, unpack_slug};
+pub use stacks::{Imported, StackError, Stacks};

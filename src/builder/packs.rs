@@ -218,6 +218,7 @@ async fn remote_git(spec: &str, dir: &Path, cage: &Cage) -> Result<(), String> {
         limits: cage.limits,
         deadline: cage.deadline.min(Instant::now() + GIT_TIME_LIMIT),
         hostname: cage.hostname.clone(),
+        root: cage.root.clone(),
     };
     let mut argv: Vec<String> = ["/bin/bash", "-c", LIMITED_GIT, "bash"].map(String::from).to_vec();
     argv.push((PACK_LIMITS.bytes / 1024).to_string());

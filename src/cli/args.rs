@@ -302,6 +302,18 @@ pub enum Command {
     Serve,
     /// Show it all on this machine: daemon, app, push, page
     Demo,
+    /// Import a root file system for apps to be built and run on (on the server, as root): stack:import NAME FILE.tar
+    #[command(name = "stack:import")]
+    StackImport,
+    /// List stacks, or show the one of an app
+    #[command(name = "stack", alias = "stacks")]
+    Stack,
+    /// Use another stack from the next build on
+    #[command(name = "stack:set")]
+    StackSet {
+        /// Its name
+        stack: String,
+    },
     /// Print a one-time link for the first admin (on the server, daemon stopped)
     #[command(name = "setup-link")]
     SetupLink,

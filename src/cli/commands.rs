@@ -1,6 +1,7 @@
 //! What each command does.
 
 mod one_offs;
+mod stacks;
 
 use crate::{
     args::{Command, Global, Invocation},
@@ -27,8 +28,9 @@ pub fn run(invocation: Invocation) -> Result<()> {
         }
         Command::Login { url, token } => login(&global, &url, token),
         Command::GitCredentials { action } => git_credentials(&action),
-        Command::Serve | Command::Demo | Command::SetupLink => {
-            Err(Failure::usage("Give this verb first: tidemill serve, tidemill demo, tidemill setup-link."))
+        Command::Serve | Command::Demo | Command::SetupLink | Command::StackImport => {
+            let verbs = "tidemill serve, tidemill demo, tidemill setup-link, tidemill stack:import";
+            Err(Failure::usage(format!("Give this verb first: {verbs}.")))
         }
         command => {
             let client = Client::from_environment(&global)?;
@@ -82,12 +84,15 @@ fn remote(session: &Session, command: Command) -> Result<()> {
         Command::MaintenanceOn => session.maintenance(true),
         Command::MaintenanceOff => session.maintenance(false),
         Command::GitRemote => session.git_remote(),
+        Command::Stack => session.stack(),
+        Command::StackSet { stack } => session.set_stack(&stack),
         Command::Login { .. }
         | Command::Version
         | Command::GitCredentials { .. }
         | Command::Serve
         | Command::Demo
-        | Command::SetupLink => Ok(()),
+        | Command::SetupLink
+        | Command::StackImport => Ok(()),
     }
 }
 

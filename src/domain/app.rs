@@ -4,6 +4,9 @@ use crate::{AccountId, AppId, UnixMs};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+/// Name of the stack that needs no import: the host's own system.
+pub const HOST_STACK: &str = "heroku-24";
+
 /// Someone who may sign in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {

@@ -8,7 +8,7 @@
 
 use crate::{Engine, attach, environment, memory, rows, sinks::DynoSink};
 use domain::{AppId, Dyno, DynoKind, DynoState, EventBody, limits::STOP_GRACE_MS, plan::WEB, restart::count_after_crash};
-use runtime::{Exit, Mount, Network, Root, Spec};
+use runtime::{Exit, Mount, Network, Spec};
 use std::{
     collections::BTreeMap,
     fs,
@@ -223,6 +223,8 @@ async fn prepare(engine: &Engine, dyno: &Dyno) -> Result<Spec, Problem> {
     let slug = rows::slug_of(&parts.store, dyno.app, dyno.release).map_err(|e| other(&e))?;
     let slug = slug.ok_or_else(|| Problem::Other("its slug is gone".into()))?;
     let env = variables(engine, dyno).map_err(|e| other(&e))?;
+    let root = parts.builder.stacks.choose(&slug.stack);
+    let root = root.ok_or_else(|| Problem::Other(format!("stack {} is not there any more; import it again", slug.stack)))?;
     let (home, file, owner) =
         (home(engine, dyno), parts.service.slug_path(slug.app, slug.id), parts.runtime.host_user(dyno.user_slot));
     let (app, tmp, checksum) = (home.join("app"), home.join("tmp"), slug.checksum);
@@ -252,7 +254,7 @@ async fn prepare(engine: &Engine, dyno: &Dyno) -> Result<Spec, Problem> {
         limits: rows::limits_of(&dyno.size),
         network: Network::Own,
         lossless: dyno.attach.is_some(),
-        root: Root::default(),
+        root,
         stdio: attach::stdio(dyno.attach),
     })
 }

@@ -1,7 +1,7 @@
 //! Apps.
 
 use crate::{Action, Ctx, Error, ReleaseDraft, Result, Service, access, add_release, config::write_config, find_app};
-use domain::{App, AppId, EventBody, names};
+use domain::{App, AppId, EventBody, app::HOST_STACK, names};
 use std::collections::BTreeMap;
 use store::{ReadRows, Tx, tables};
 use uuid::Uuid;
@@ -27,9 +27,6 @@ pub struct AppChange {
     /// New list of buildpacks.
     pub buildpacks: Option<Vec<String>>,
 }
-
-/// The only root file system so far.
-pub const HOST_STACK: &str = "heroku-24";
 /// Tries to find a free generated name.
 const NAME_TRIES: u32 = 20;
 const BUILDPACKS_MAX: usize = 20;
@@ -45,7 +42,7 @@ impl Service {
         if let Some(name) = &new.name {
             names::check_app_name(name).map_err(Error::invalid)?;
         }
-        check_stack(new.stack.as_deref())?;
+        self.check_stack(new.stack.as_deref())?;
         let (ctx2, sealer) = (ctx.clone(), self.parts().sealer.clone());
         let app = self
             .store()
@@ -58,6 +55,7 @@ impl Service {
                     None => free_name(tx)?,
                 };
                 let mut app = blank_app(&ctx2, name)?;
+                app.stack = new.stack.unwrap_or(app.stack);
                 write_config(tx, &sealer, app.id, 0, &BTreeMap::new())?;
                 tx.put(&tables::APP_BY_NAME, &app.name, &app.id)?;
                 tx.event(ctx2.now, Some(app.id), ctx2.account(), ctx2.request_id.clone(), EventBody::AppCreated)?;
@@ -114,7 +112,7 @@ impl Service {
         if let Some(name) = &change.name {
             names::check_app_name(name).map_err(Error::invalid)?;
         }
-        check_stack(change.stack.as_deref())?;
+        self.check_stack(change.stack.as_deref())?;
         if let Some(packs) = &change.buildpacks {
             check_buildpacks(ctx, packs)?;
         }
@@ -167,6 +165,25 @@ impl Service {
     }
 }
 
+impl Service {
+    /// Names of all stacks, the default first.
+    pub fn stacks(&self) -> Vec<String> {
+        let imported = (self.parts().stacks)();
+        let others = imported.into_iter().filter(|name| name != HOST_STACK);
+        std::iter::once(HOST_STACK.to_string()).chain(others).collect()
+    }
+
+    fn check_stack(&self, stack: Option<&str>) -> Result<()> {
+        let known = self.stacks();
+        match stack {
+            Some(name) if !known.iter().any(|k| k == name) => {
+                Err(Error::invalid(format!("Stack {name} is not available; there is {}.", known.join(", "))))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 fn blank_app(ctx: &Ctx, name: String) -> Result<App> {
     let owner = ctx.account().ok_or_else(|| Error::forbidden("An app needs an owner; sign in."))?;
     Ok(App {
@@ -198,13 +215,6 @@ fn free_name(tx: &Tx) -> Result<String> {
         }
     }
     Err(Error::conflict("No free name was found; give one."))
-}
-
-fn check_stack(stack: Option<&str>) -> Result<()> {
-    match stack {
-        None | Some(HOST_STACK) => Ok(()),
-        Some(other) => Err(Error::invalid(format!("Stack {other} is not available; there is {HOST_STACK}."))),
-    }
 }
 
 /// Checks a list of buildpacks as users write them.

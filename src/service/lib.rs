@@ -65,6 +65,8 @@ pub struct Parts {
     pub upload_dir: PathBuf,
     /// Slugs by id.
     pub slug_dir: PathBuf,
+    /// Names of imported stacks.
+    pub stacks: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
 }
 
 /// How this installation is reached.

@@ -6,6 +6,7 @@ mod config;
 mod demo;
 mod install;
 mod serve;
+mod stack;
 mod static_site;
 mod wiring;
 
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
         (_, "hold") => runtime::native::hold::main(),
         (_, "serve") => serve::main(),
         (_, "setup-link") => serve::setup_link(),
+        (_, "stack:import") => stack::main(),
         (_, "demo") => demo::main(),
         _ => cli::main(),
     }

@@ -15,12 +15,17 @@ pub fn start_logging(default: &str) {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
 }
 
-fn configuration() -> Result<Config, ExitCode> {
+/// Flags of a verb of the server.
+pub fn flags<T: Parser>() -> Result<T, ExitCode> {
     let args = std::env::args_os().take(1).chain(std::env::args_os().skip(2));
-    let flags = Flags::try_parse_from(args).map_err(|e| {
+    T::try_parse_from(args).map_err(|e| {
         let _ = e.print(); // nowhere to tell that telling failed
         ExitCode::from(if e.use_stderr() { 2 } else { 0 })
-    })?;
+    })
+}
+
+/// Reads the configuration; all problems are told.
+pub fn configuration(flags: Flags) -> Result<Config, ExitCode> {
     config::read(flags).map_err(|problems| {
         eprintln!(" !    The configuration has {} problem(s):", problems.len());
         problems.iter().for_each(|p| eprintln!(" !      {p}"));
@@ -30,7 +35,7 @@ fn configuration() -> Result<Config, ExitCode> {
 
 /// Entry of `serve`.
 pub fn main() -> ExitCode {
-    let config = match configuration() {
+    let config = match flags().and_then(configuration) {
         Ok(config) => config,
         Err(code) => return code,
     };
@@ -98,7 +103,7 @@ pub async fn write_token(platform: &Platform, file: &Path) -> Result<String> {
 
 /// Entry of `setup-link`: makes a link in the store of a daemon that does not run, since the store has one owner.
 pub fn setup_link() -> ExitCode {
-    let config = match configuration() {
+    let config = match flags().and_then(configuration) {
         Ok(config) => config,
         Err(code) => return code,
     };

@@ -3,6 +3,7 @@
 use crate::{clock::SystemClock, config::Config};
 use anyhow::{Context, Result};
 use axum::body::Body as AxumBody;
+use builder::Stacks;
 use domain::restart::Backoff;
 use engine::{Engine, Meetings};
 use http_body_util::BodyExt;
@@ -24,6 +25,8 @@ use tower::ServiceExt;
 
 /// Threads of the data plane; a busy build or API does not delay a request.
 const ROUTER_THREADS: usize = 2;
+/// Folder of imported root file systems in the data directory.
+pub const STACKS: &str = "stacks";
 /// After the drain: time for dynos to stop when they are to be stopped, TERM grace included.
 const DYNO_STOP_LIMIT: Duration = Duration::from_secs(40);
 
@@ -98,6 +101,10 @@ pub fn open_service(
         addresses: Addresses { scheme: "http", domain: config.domain.clone(), port: (port != 80).then_some(port) },
         upload_dir: data.join("uploads"),
         slug_dir: data.join("slugs"),
+        stacks: Arc::new({
+            let stacks = Stacks::new(data.join(STACKS));
+            move || stacks.names()
+        }),
     });
     Ok((service, store, logs, outputs, sealer))
 }
@@ -166,6 +173,7 @@ pub async fn start(config: Config) -> Result<Platform> {
         runtime: runtime.clone(),
         work_dir: data.join("builds"),
         cache_dir: data.join("cache"),
+        stacks: Stacks::new(data.join(STACKS)),
         fetch: Arc::new(move |url, target| engine::fetch_into(url, target, allow_private)),
         limits: runtime::Limits {
             memory_bytes: config.build_memory_mb << 20,

@@ -280,3 +280,15 @@ pub struct BuildpackInstallation {
     pub ordinal: u32,
     pub buildpack: Buildpack,
 }
+
+/// A root file system.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Stack {
+    pub id: Uuid,
+    pub name: String,
+    pub default: bool,
+    pub state: String,
+    pub created_at: String,
+    pub updated_at: String,
+}

@@ -1,7 +1,7 @@
-//! The root file system of a dyno on the host stack: the host's `/usr` read-only, a made-up `/etc`, nothing else of the
-//! host (`runtime.md` section 4).
+//! The root file system of a dyno. On the host stack: the host's `/usr` read-only, a made-up `/etc`, nothing else of the
+//! host (`runtime.md` section 4). On an imported one: that, read-only, shared by all dynos.
 
-use crate::native::HoldRequest;
+use crate::{Root, native::HoldRequest};
 use nix::{
     mount::{MntFlags, MsFlags, mount, umount2},
     sys::stat::{Mode, umask},
@@ -64,19 +64,18 @@ const PROMPT: &str = r"\[\033[01;34m\]\w\[\033[00m\] \[\033[01;32m\]$ \[\033[00m
 /// Makes the root and enters it. The caller is in a mount name space of its own.
 pub fn build(request: &HoldRequest) -> Result<(), String> {
     umask(Mode::from_bits_truncate(0o022));
-    let root = request.run_dir.join("root");
+    let own = request.run_dir.join("root");
     mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE).map_err(|e| format!("make mounts private: {e}"))?;
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    mount(Some("tmpfs"), &root, Some("tmpfs"), flags, Some("mode=755,size=64m")).map_err(|e| format!("tmpfs: {e}"))?;
-    bind(Path::new("/usr"), &root.join("usr"), false)?;
-    for name in SYSTEM_DIRS {
-        let source = Path::new("/").join(name);
-        match fs::read_link(&source) {
-            Ok(target) => symlink(target, root.join(name)).map_err(|e| format!("link {name}: {e}"))?,
-            Err(_) if source.is_dir() => bind(&source, &root.join(name), false)?,
-            Err(_) => {}
+    mount(Some("tmpfs"), &own, Some("tmpfs"), flags, Some("mode=755,size=64m")).map_err(|e| format!("tmpfs: {e}"))?;
+    let root = match &request.spec.root {
+        Root::Host => {
+            host_system(&own)?;
+            own
         }
-    }
+        Root::Imported(system) => imported_system(&own, system)?,
+        Root::Image(name) => return Err(format!("image {name}: only a container engine runs images")),
+    };
     etc(&root, request)?;
     devices(&root, request.rootless)?;
     memory_file(&root, request.spec.limits.memory_bytes)?;
@@ -92,6 +91,55 @@ pub fn build(request: &HoldRequest) -> Result<(), String> {
     hide_proc(&root)?;
     enter(&root)?;
     sethostname(&request.spec.hostname).map_err(|e| format!("sethostname: {e}"))
+}
+
+/// What of the host's own system is shown.
+fn host_system(root: &Path) -> Result<(), String> {
+    bind(Path::new("/usr"), &root.join("usr"), false)?;
+    for name in SYSTEM_DIRS {
+        let source = Path::new("/").join(name);
+        match fs::read_link(&source) {
+            Ok(target) => symlink(target, root.join(name)).map_err(|e| format!("link {name}: {e}"))?,
+            Err(_) if source.is_dir() => bind(&source, &root.join(name), false)?,
+            Err(_) => {}
+        }
+    }
+    let etc = root.join("etc");
+    make_dir(&etc)?;
+    for name in ETC_FILES {
+        let source = Path::new("/etc").join(name);
+        let Ok(meta) = fs::metadata(&source) else { continue };
+        if meta.is_file() && meta.len() <= FILE_BYTES_MAX && meta.permissions().mode() & 0o004 != 0 {
+            // A file that can not be read is left out; what is needed fails later with its own message.
+            let _ = fs::read(&source).and_then(|bytes| fs::write(etc.join(name), bytes));
+        }
+    }
+    for name in ETC_DIRS {
+        let source = Path::new("/etc").join(name);
+        if source.is_dir() {
+            bind(&source, &etc.join(name), false)?;
+        }
+    }
+    Ok(())
+}
+
+/// An imported system with a layer of the dyno's own over it, which takes the few files that differ between dynos. Nobody
+/// writes below, and the layer is sealed when all is in its place.
+fn imported_system(own: &Path, system: &Path) -> Result<PathBuf, String> {
+    let [upper, work, root] = ["upper", "work", "system"].map(|name| own.join(name));
+    [&upper, &work, &root].into_iter().try_for_each(|dir| make_dir(dir))?;
+    // The options have commas and colons of their own.
+    let option = |path: &Path| path.display().to_string().replace('\\', "\\\\").replace(':', "\\:").replace(',', "\\,");
+    let options = format!("lowerdir={},upperdir={},workdir={}", option(system), option(&upper), option(&work));
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    mount(Some("overlay"), &root, Some("overlay"), flags, Some(options.as_str()))
+        .map_err(|e| format!("lay over {}: {e}", system.display()))?;
+    // What an image has there is for another machine.
+    let dev = root.join("dev");
+    make_dir(&dev)?;
+    mount(Some("tmpfs"), &dev, Some("tmpfs"), MsFlags::MS_NOSUID, Some("mode=755,size=64k"))
+        .map_err(|e| format!("/dev: {e}"))?;
+    Ok(root)
 }
 
 fn make_dir(path: &Path) -> Result<(), String> {
@@ -136,20 +184,7 @@ fn set_attributes(target: &Path, set: u64, recursive: bool) -> Result<(), std::i
 fn etc(root: &Path, request: &HoldRequest) -> Result<(), String> {
     let etc = root.join("etc");
     make_dir(&etc)?;
-    for name in ETC_FILES {
-        let source = Path::new("/etc").join(name);
-        let Ok(meta) = fs::metadata(&source) else { continue };
-        if meta.is_file() && meta.len() <= FILE_BYTES_MAX && meta.permissions().mode() & 0o004 != 0 {
-            // A file that can not be read is left out; what is needed fails later with its own message.
-            let _ = fs::read(&source).and_then(|bytes| fs::write(etc.join(name), bytes));
-        }
-    }
-    for name in ETC_DIRS {
-        let source = Path::new("/etc").join(name);
-        if source.is_dir() {
-            bind(&source, &etc.join(name), false)?;
-        }
-    }
+    let imported = request.spec.root != Root::Host;
     let private = etc.join("ssl/private");
     if private.is_dir() {
         let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
@@ -157,15 +192,28 @@ fn etc(root: &Path, request: &HoldRequest) -> Result<(), String> {
             .map_err(|e| format!("hide keys: {e}"))?;
     }
     let (uid, gid) = (request.uid, request.gid);
-    let write = |name: &str, text: String| fs::write(etc.join(name), text).map_err(|e| format!("/etc/{name}: {e}"));
-    write("passwd", format!("root:x:0:0:root:/:/usr/sbin/nologin\ndyno:x:{uid}:{gid}:dyno:/app:/bin/bash\n"))?;
-    write("group", format!("root:x:0:\ndyno:x:{gid}:\n"))?;
-    if let Some(text) = &request.resolv_conf {
-        write("resolv.conf", text.clone())?;
+    let write = |name: &str, text: String| {
+        let path = etc.join(name);
+        // A link of an image may lead anywhere; the file is to be here.
+        let _ = fs::remove_file(&path);
+        fs::write(path, text).map_err(|e| format!("/etc/{name}: {e}"))
+    };
+    // An image has users of its own, whose files it may hold.
+    let is_own = |name: &str| fs::symlink_metadata(etc.join(name)).is_ok_and(|meta| meta.is_file());
+    let known = |name: &str| fs::read_to_string(etc.join(name)).ok().filter(|_| imported && is_own(name));
+    let users = known("passwd").unwrap_or_else(|| "root:x:0:0:root:/:/usr/sbin/nologin\n".into());
+    let groups = known("group").unwrap_or_else(|| "root:x:0:\n".into());
+    write("passwd", format!("{users}dyno:x:{uid}:{gid}:dyno:/app:/bin/bash\n"))?;
+    write("group", format!("{groups}dyno:x:{gid}:\n"))?;
+    match &request.resolv_conf {
+        Some(text) => write("resolv.conf", text.clone())?,
+        None if imported => write("resolv.conf", fs::read_to_string("/etc/resolv.conf").unwrap_or_default())?,
+        None => {}
     }
     // A shell that is not interactive drops PS1 from its environment, so the one in it is not enough for people.
     write("bash.bashrc", format!("[ -z \"$PS1\" ] || PS1='{PROMPT}'\n"))?;
-    let mut hosts = fs::read_to_string(etc.join("hosts")).unwrap_or_default();
+    let hosts = fs::read_to_string(etc.join("hosts")).ok().filter(|_| is_own("hosts"));
+    let mut hosts = hosts.unwrap_or_else(|| "127.0.0.1\tlocalhost\n".into());
     let _ = write!(hosts, "\n127.0.0.1\t{}\n", request.spec.hostname); // writing to a String can not fail
     write("hosts", hosts)?;
     write("hostname", format!("{}\n", request.spec.hostname))
