@@ -41,7 +41,7 @@ pub enum Meeting {
 /// Keeps appointments. One use of each secret, and only for a short time; none outlives the daemon.
 pub trait Rendezvous: Send + Sync {
     /// From now on a client may come with `secret`.
-    fn expect(&self, secret: String, meeting: Meeting);
+    fn arrange(&self, secret: String, meeting: Meeting);
     /// Nobody shall come.
     fn forget(&self, secret: &str);
 }

@@ -154,7 +154,7 @@ impl Service {
                 }
                 put(tx, &ctx2, &dyno)?;
                 // Before anybody sees the row: whoever starts it looks for its client.
-                known.into_iter().for_each(|secret| rendezvous.expect(secret, Meeting::Dyno(dyno.id)));
+                known.into_iter().for_each(|secret| rendezvous.arrange(secret, Meeting::Dyno(dyno.id)));
                 Ok::<_, Error>((app, dyno))
             })
             .await;
@@ -189,7 +189,7 @@ impl Service {
         let secret = random_key()?;
         let command = expanded(&crate::formation::current_types(self.store(), &allowed)?, command);
         self.log_action(app.id, ctx, &format!("Starting process in {} with command `{command}`", dyno.name()));
-        self.parts().rendezvous.expect(secret.clone(), Meeting::Inside { dyno: dyno.id, command, env, attach });
+        self.parts().rendezvous.arrange(secret.clone(), Meeting::Inside { dyno: dyno.id, command, env, attach });
         Ok(Started { app, dyno, secret: Some(secret) })
     }
 }

@@ -15,4 +15,5 @@ mod one_offs;
 mod restart;
 mod routing;
 mod schema;
+mod stacks;
 mod support;

@@ -220,5 +220,5 @@ fn sha256(path: &Path) -> Result<String, StackError> {
 }
 
 #[cfg(test)]
-#[path = "tests.rs"]
+#[path = "import_tests.rs"]
 mod tests;

@@ -58,7 +58,7 @@ impl Meetings {
 }
 
 impl Rendezvous for Meetings {
-    fn expect(&self, secret: String, meeting: Meeting) {
+    fn arrange(&self, secret: String, meeting: Meeting) {
         let now = Instant::now();
         let mut state = self.state();
         state.by_secret.retain(|_, waiting| waiting.until > now);
@@ -97,12 +97,12 @@ mod tests {
     fn a_secret_works_once_and_not_after_it_was_forgotten() {
         let meetings = Meetings::default();
         let dyno = DynoId(Uuid::from_u128(1));
-        meetings.expect("a".into(), Meeting::Dyno(dyno));
+        meetings.arrange("a".into(), Meeting::Dyno(dyno));
         assert!(meetings.arrive("b").is_none());
         assert!(matches!(meetings.arrive("a"), Some(Arrival::Dyno(_))));
         assert!(meetings.arrive("a").is_none());
         let inside = Meeting::Inside { dyno, command: "x".into(), env: BTreeMap::new(), attach: Attach::Pipes };
-        meetings.expect("c".into(), inside);
+        meetings.arrange("c".into(), inside);
         meetings.forget("c");
         assert!(meetings.arrive("c").is_none());
     }
@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn appointments_are_bounded() {
         let meetings = Meetings::default();
-        (0..MEETINGS_MAX + 5).for_each(|n| meetings.expect(format!("{n}"), Meeting::Dyno(DynoId(Uuid::from_u128(n as u128)))));
+        (0..MEETINGS_MAX + 5).for_each(|n| meetings.arrange(format!("{n}"), Meeting::Dyno(DynoId(Uuid::from_u128(n as u128)))));
         assert_eq!(meetings.state().by_secret.len(), MEETINGS_MAX);
     }
 }
