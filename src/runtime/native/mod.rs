@@ -7,6 +7,7 @@ mod cgroup;
 mod connection;
 pub mod hold;
 pub mod network;
+mod nursery;
 mod processors;
 mod proto;
 mod seccomp;
@@ -22,7 +23,6 @@ use std::{
     fs,
     net::{IpAddr, Ipv4Addr},
     path::{Path, PathBuf},
-    process::Stdio,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -82,6 +82,7 @@ pub struct NativeRuntime {
     slice: Result<cgroup::Slice, String>,
     own_network: Result<Arc<OwnNetwork>, String>,
     processors: processors::Processors,
+    nursery: nursery::Nursery,
     live: Mutex<HashMap<DynoId, Arc<Live>>>,
     /// Ways out of cages with a network of their own.
     ways_out: Mutex<HashMap<DynoId, outbound::WayOut>>,
@@ -114,6 +115,7 @@ impl NativeRuntime {
             slice: cgroup::Slice::find(),
             own_network,
             processors: processors::Processors::find(),
+            nursery: nursery::Nursery::default(),
             live: Mutex::default(),
             ways_out: Mutex::default(),
         })
@@ -145,20 +147,12 @@ impl NativeRuntime {
     /// Runs stage 1, gives the cage its network, and reads the verdict.
     async fn launch(&self, request: &HoldRequest) -> Result<IpAddr, RuntimeError> {
         let failed = |e: &dyn std::fmt::Display| RuntimeError::Start(format!("tidemill hold: {e}"));
-        let mut process = tokio::process::Command::new(&self.program)
-            .arg0("tidemill-hold")
-            .arg("hold")
-            .env_clear()
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(|e| failed(&e))?;
+        let conversation = self.nursery.fork(&self.program).map_err(|e| failed(&e))?;
+        conversation.set_nonblocking(true).map_err(|e| failed(&e))?;
+        let conversation = tokio::net::UnixStream::from_std(conversation).map_err(|e| failed(&e))?;
         let mut json = serde_json::to_vec(request).map_err(|e| failed(&e))?;
         json.push(b'\n');
-        let (Some(mut input), Some(output)) = (process.stdin.take(), process.stdout.take()) else {
-            return Err(failed(&"no pipes"));
-        };
+        let (output, mut input) = conversation.into_split();
         input.write_all(&json).await.map_err(|e| failed(&e))?;
         let mut output = BufReader::new(output);
         let mut answer = String::new();
@@ -169,7 +163,6 @@ impl NativeRuntime {
         }
         input.write_all(format!("{GO}\n").as_bytes()).await.map_err(|e| failed(&e))?;
         output.read_to_string(&mut answer).await.map_err(|e| failed(&e))?;
-        process.wait().await.map_err(|e| failed(&e))?;
         if answer.lines().any(|l| l == "ready") {
             return Ok(address.into());
         }

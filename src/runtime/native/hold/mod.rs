@@ -18,19 +18,68 @@ use super::HoldRequest;
 use crate::{Exec, Network};
 use nix::{
     sched::{CloneFlags, unshare},
-    sys::signal::{SigSet, SigmaskHow, sigprocmask},
+    sys::{
+        signal::{SigSet, SigmaskHow, sigprocmask},
+        socket::{ControlMessageOwned, MsgFlags, recvmsg},
+    },
     unistd::{ForkResult, fork, pipe2, setsid},
 };
 use std::{
     fs::{self, File},
-    io::{Read, Write},
-    os::{fd::OwnedFd, unix::net::UnixListener},
+    io::{IoSliceMut, Read, Write},
+    os::{
+        fd::{FromRawFd, OwnedFd, RawFd},
+        unix::net::UnixListener,
+    },
     process::ExitCode,
 };
 
-/// Entry of the hidden subcommand: the request comes as one line on standard input, `pid N` goes to standard output; the
-/// line `go` means that the network is there; then comes `ready`, or `error: why`.
+/// Argument that makes the hidden subcommand a nursery.
+pub(super) const NURSERY: &str = "nursery";
+
+/// Entry of the hidden subcommand.
 pub fn main() -> ExitCode {
+    if std::env::args().nth(2).as_deref() == Some(NURSERY) { nursery() } else { conversation() }
+}
+
+/// Forks for each conversation that comes by standard input, until the daemon is gone. Nothing is done here that a holder
+/// should not have in its memory.
+fn nursery() -> ExitCode {
+    let mut byte = [0u8; 1];
+    let mut space = nix::cmsg_space!(RawFd);
+    // Stage 1 is never waited for: its word comes through the conversation.
+    // SAFETY: an ignored signal runs no code of ours.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
+    loop {
+        let mut parts = [IoSliceMut::new(&mut byte)];
+        let received = match recvmsg::<()>(0, &mut parts, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC) {
+            Ok(message) if message.bytes > 0 => message.cmsgs().ok().and_then(|mut all| all.next()),
+            Err(nix::Error::EINTR) => continue,
+            _ => return ExitCode::SUCCESS, // the daemon is gone
+        };
+        let Some(ControlMessageOwned::ScmRights(descriptors)) = received else { continue };
+        let Some(conversation_fd) = descriptors.first().copied() else { continue };
+        // SAFETY: this process has one thread, so the child may use everything.
+        match unsafe { fork() } {
+            Ok(ForkResult::Child) => {
+                // SAFETY: the descriptor is open; SIG_DFL is a valid disposition, without which nobody could be waited for.
+                unsafe {
+                    libc::dup2(conversation_fd, 0);
+                    libc::dup2(conversation_fd, 1);
+                    libc::close(conversation_fd);
+                    libc::signal(libc::SIGCHLD, libc::SIG_DFL);
+                }
+                return conversation();
+            }
+            // SAFETY: the descriptor came just now and is used nowhere else. Without a child its end tells the daemon.
+            Ok(ForkResult::Parent { .. }) | Err(_) => unsafe { drop(OwnedFd::from_raw_fd(conversation_fd)) },
+        }
+    }
+}
+
+/// One cage: the request comes as one line on standard input, `pid N` goes to standard output; the
+/// line `go` means that the network is there; then comes `ready`, or `error: why`.
+fn conversation() -> ExitCode {
     let mut request = String::new();
     let read = std::io::stdin().read_line(&mut request).map_err(|e| e.to_string());
     let parsed = read.and_then(|_| serde_json::from_str::<HoldRequest>(&request).map_err(|e| e.to_string()));
