@@ -5,11 +5,12 @@
 use crate::support::*;
 use serde_json::json;
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fs,
     io::Read,
     os::unix::fs::MetadataExt,
     path::Path,
+    process::{Command, Stdio},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -17,8 +18,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-const WRITERS: usize = 6;
-/// Prints numbered lines, about 1 MB a second, and says what signals it got. Its run is named by its start.
+/// Of the app that nobody touches. The other has [`BUSY`] or a few more; 20 in all.
+const WRITERS: usize = 16;
+const BUSY: usize = 4;
+/// Prints numbered lines, about half a MB a second, and says what signals it got. Its run is named by its start.
 const WRITER: &str = r#"
 import os, signal, sys, time
 run = os.environ["DYNO"] + "-" + str(time.time_ns())
@@ -32,7 +35,7 @@ while not ending:
         line += 1
         sys.stdout.write(f"{run} {line} {'x' * 1600}\n")
     sys.stdout.flush()
-    time.sleep(0.04)
+    time.sleep(0.08)
 print(f"{run} {line + 1} last", flush=True)
 "#;
 
@@ -63,6 +66,27 @@ fn follow(path: &Path, ended: &AtomicBool, lines: &mut Vec<String>) {
     }
 }
 
+/// What dynos leave on a host when nobody cleans up: control groups, mounts, network devices, holders.
+fn traces() -> BTreeMap<&'static str, usize> {
+    let count = |command: &str, args: &[&str]| {
+        let output = Command::new(command).args(args).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).lines().count()
+    };
+    BTreeMap::from([
+        ("control groups", count("find", &["/sys/fs/cgroup", "-type", "d", "-path", "*/tidemill/*"])),
+        ("mounts", fs::read_to_string("/proc/self/mounts").unwrap().lines().count()),
+        (
+            "network devices",
+            fs::read_dir("/sys/class/net")
+                .unwrap()
+                .flatten()
+                .filter(|d| d.file_name().to_string_lossy().starts_with("tm-"))
+                .count(),
+        ),
+        ("holders", count("pgrep", &["-f", "^tidemill-hold"])),
+    ])
+}
+
 fn signature(path: &Path) -> Vec<String> {
     let mut names: Vec<String> =
         fs::read_dir(path).unwrap().flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect();
@@ -79,6 +103,7 @@ fn crash_17_8_dynos_and_lines_outlive_many_kills() {
     let seed = std::env::var("TIDEMILL_SEED").ok().and_then(|n| n.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
     println!("seed {seed}, {kills} kills");
     let mut random = fastrand::Rng::with_seed(seed);
+    let before = traces();
     let mut platform = Platform::start();
     let repo = Repo::empty();
     repo.write("writer.py", WRITER);
@@ -89,7 +114,7 @@ fn crash_17_8_dynos_and_lines_outlive_many_kills() {
     for app in ["still", "busy"] {
         platform.create(app);
         repo.deploy(&platform, app);
-        let size = if app == "still" { WRITERS } else { 2 };
+        let size = if app == "still" { WRITERS } else { BUSY };
         assert_eq!(
             platform.api("PATCH", &format!("/apps/{app}/formation/worker"), Some(json!({ "quantity": size }))).status,
             200
@@ -112,17 +137,28 @@ fn crash_17_8_dynos_and_lines_outlive_many_kills() {
         ids
     };
     let still = eventually("all writers are up", || Some(dynos(&platform, "still")).filter(|ids| ids.len() == WRITERS));
-    let started = Instant::now();
+    let (started, mut pushes) = (Instant::now(), 0);
     for kill in 0..kills {
-        match random.u8(..4) {
-            0 => drop(platform.api("PATCH", "/apps/busy/formation/worker", Some(json!({ "quantity": random.u8(1..4) })))),
+        let mut push = None;
+        match random.u8(..5) {
+            0 => drop(platform.api("PATCH", "/apps/busy/formation/worker", Some(json!({ "quantity": random.u8(3..6) })))),
             1 => drop(platform.api("DELETE", "/apps/busy/dynos", None)),
             2 => drop(platform.api("PATCH", "/apps/busy/config-vars", Some(json!({ "ROUND": kill.to_string() })))),
+            3 => {
+                repo.write("round", &kill.to_string()).commit("round");
+                // Cut short by the kill, or not: its app is the old one or the new one.
+                let mut git = repo.command();
+                git.args(["push", "-f", &platform.git_url("busy"), "main"]).stdout(Stdio::null()).stderr(Stdio::null());
+                push = Some(git.spawn().unwrap());
+            }
             _ => {}
         }
-        std::thread::sleep(Duration::from_millis(random.u64(0..250)));
+        let longest = if push.is_some() { 2500 } else { 250 };
+        std::thread::sleep(Duration::from_millis(random.u64(0..longest)));
         platform.signal("KILL");
         platform.wait_end();
+        let deployed = push.is_some_and(|mut push| push.wait().unwrap().success());
+        pushes += u32::from(deployed);
         std::thread::sleep(Duration::from_millis(random.u64(0..60)));
         platform.boot();
     }
@@ -147,9 +183,11 @@ fn crash_17_8_dynos_and_lines_outlive_many_kills() {
     assert!(unseen < total / 4, "too much was not followed: {unseen} of {total}");
     assert!(!platform.output().contains("logs.queue_full"), "lines were lost before the disk");
     println!(
-        "{kills} kills in {spent:.1?} under {} dynos: no dyno died; {total} lines, none lost, none twice; {unseen} not followed",
-        WRITERS + 2
+        "{kills} kills in {spent:.1?} under {} dynos, {pushes} pushes went through: no dyno died; {total} lines, none lost, none twice; {unseen} not followed",
+        WRITERS + BUSY
     );
+    platform.stop();
+    assert_eq!(traces(), before, "something is left on the host");
 }
 
 /// Every run of every writer is complete up to its last line, in order, each line once. After a restart the buffers of the

@@ -43,6 +43,7 @@ pub struct Platform {
     pub token: String,
     pub output: Arc<Mutex<String>>,
     args: Vec<String>,
+    stopped: bool,
     child: Option<Child>,
 }
 
@@ -77,7 +78,8 @@ impl Platform {
     pub fn start_with(args: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let args = args.iter().map(ToString::to_string).collect();
-        let mut platform = Self { dir, port: 0, token: String::new(), output: Arc::default(), args, child: None };
+        let mut platform =
+            Self { dir, port: 0, token: String::new(), output: Arc::default(), args, stopped: false, child: None };
         platform.boot();
         platform
     }
@@ -222,6 +224,16 @@ impl Drop for Platform {
         if std::thread::panicking() {
             eprintln!("--- daemon ---\n{}", self.output.lock().unwrap());
         }
+        if !self.stopped {
+            self.stop();
+        }
+    }
+}
+
+impl Platform {
+    /// Ends it with all that it runs.
+    pub fn stop(&mut self) {
+        self.stopped = true;
         if self.child.is_none() {
             self.boot();
         }
