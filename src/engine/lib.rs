@@ -16,6 +16,7 @@ mod routes;
 mod rows;
 mod scheduler;
 mod sinks;
+mod sleep;
 
 pub use attach::Meetings;
 pub use fetch::fetch_into;
@@ -82,6 +83,12 @@ pub struct Settings {
     pub builds_at_once: usize,
     /// Dynos are replaced when they are older than this and a random part; `None`: never.
     pub cycle_after: Option<Duration>,
+    /// Apps with Eco web dynos sleep after this time without a request; zero: never.
+    pub sleep_after: Duration,
+    /// With preboot the old web dynos serve on for so long.
+    pub preboot_hold: Duration,
+    /// Bytes that the dynos of the host may be promised; `None` for no limit.
+    pub capacity_bytes: Option<u64>,
 }
 
 /// The running engine.
@@ -97,6 +104,8 @@ struct Shared {
     users: pools::Users,
     ports: pools::Ports,
     build_slots: Semaphore,
+    /// Held from looking at how much memory is left to the rows that take it.
+    room: tokio::sync::Mutex<()>,
     /// One task per dyno.
     lives: TaskTracker,
     schedules_changed: Notify,
@@ -124,6 +133,7 @@ impl Engine {
             users: pools::Users::default(),
             ports: pools::Ports::new(),
             build_slots,
+            room: tokio::sync::Mutex::default(),
             lives: TaskTracker::new(),
             schedules_changed: Notify::new(),
             one_offs: Mutex::default(),
@@ -222,6 +232,10 @@ impl Engine {
                     tracing::error!(error = %e, "engine.routes_failed");
                 }
                 self.wake(app);
+            }
+            EventBody::CapacityShort { text } => {
+                let text = format!("No web dyno is started: {text} Then: tidemill ps:scale web=1");
+                self.shared.parts.logs.app(app).write("app", "api", text);
             }
             _ => self.wake(app),
         }

@@ -13,9 +13,11 @@ mod proxy;
 #[cfg(test)]
 mod proxy_tests;
 mod table;
+mod traffic;
 mod upstream;
 
 pub use code::Code;
 pub use listener::{Doors, Listener, Meet, Shutdown, Stream};
 pub use proxy::{Body, BoxError, Control, ControlFuture, Router};
 pub use table::{AppRoute, Backend, Claim, Table};
+pub use traffic::Traffic;

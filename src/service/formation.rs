@@ -1,6 +1,6 @@
 //! Formation: how many dynos of which type and size.
 
-use crate::{Action, Ctx, Error, Result, Service, find_app, one_offs::RELEASE};
+use crate::{Action, Ctx, Error, Result, Service, dynos, find_app, one_offs::RELEASE};
 use domain::{App, EventBody, Formation, SlugId, limits::DYNOS_PER_APP_MAX, plan::WEB, size};
 use std::collections::BTreeMap;
 use store::{ReadRows, Tx, tables};
@@ -90,7 +90,8 @@ impl Service {
         let changed = self
             .store()
             .commit(move |tx| {
-                let types = current_types(tx, &find_app(tx, &id.to_string())?)?;
+                let mut app = find_app(tx, &id.to_string())?;
+                let types = current_types(tx, &app)?;
                 let mut all = tx.scan(&tables::FORMATION, &id)?;
                 all.retain(|entry| types.contains_key(&entry.ptype));
                 let mut named = Vec::new();
@@ -110,6 +111,10 @@ impl Service {
                     )));
                 }
                 all.retain(|f| named.contains(&f.ptype));
+                dynos::forget_crashes(tx, id, &all)?;
+                if app.asleep_since.take().is_some() {
+                    tx.put(&tables::APPS, &id, &app)?;
+                }
                 for entry in &all {
                     tx.put(&tables::FORMATION, &(id, entry.ptype.clone()), entry)?;
                 }

@@ -15,5 +15,6 @@ mod one_offs;
 mod restart;
 mod routing;
 mod schema;
+mod sleeping;
 mod stacks;
 mod support;
