@@ -6,6 +6,7 @@ mod access;
 mod apps;
 mod auth;
 mod builds;
+mod capacity;
 mod config;
 mod context;
 mod domains;

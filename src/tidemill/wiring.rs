@@ -154,6 +154,7 @@ pub async fn start(config: Config) -> Result<Platform> {
     let expected = meetings.clone();
     let opened = tokio::task::spawn_blocking(move || open_service(&opening, address.port(), expected)).await?;
     let (service, store, logs, outputs, sealer) = opened?;
+    service.set_capacity(config.capacity_bytes()).await.context("write the capacity")?;
     remove_leftovers(&data);
     let mut public_ports = config.public_ports.clone();
     public_ports.extend((!address.ip().is_loopback()).then_some(address.port()));
