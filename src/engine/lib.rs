@@ -5,6 +5,7 @@
 
 mod actor;
 mod attach;
+mod boot;
 mod builds;
 mod dynos;
 mod environment;
@@ -89,6 +90,8 @@ pub struct Settings {
     pub preboot_hold: Duration,
     /// Bytes that the dynos of the host may be promised; `None` for no limit.
     pub capacity_bytes: Option<u64>,
+    /// Dynos of the formation that boot at the same time on this host.
+    pub starts_at_once: usize,
 }
 
 /// The running engine.
@@ -104,6 +107,8 @@ struct Shared {
     users: pools::Users,
     ports: pools::Ports,
     build_slots: Semaphore,
+    /// Booting dynos of the formation, on the whole host.
+    start_slots: Arc<Semaphore>,
     /// Held from looking at how much memory is left to the rows that take it.
     room: tokio::sync::Mutex<()>,
     /// One task per dyno.
@@ -124,6 +129,7 @@ impl Engine {
     /// When the store can not be read.
     pub async fn start(parts: Parts) -> Result<Self, service::Error> {
         let build_slots = Semaphore::new(parts.settings.builds_at_once);
+        let start_slots = Arc::new(Semaphore::new(parts.settings.starts_at_once));
         let started_at = parts.clock.now();
         let shared = Arc::new(Shared {
             started_at,
@@ -133,6 +139,7 @@ impl Engine {
             users: pools::Users::default(),
             ports: pools::Ports::new(),
             build_slots,
+            start_slots,
             room: tokio::sync::Mutex::default(),
             lives: TaskTracker::new(),
             schedules_changed: Notify::new(),

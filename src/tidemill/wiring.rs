@@ -208,6 +208,7 @@ pub async fn start(config: Config) -> Result<Platform> {
             sleep_after: Duration::from_secs(config.sleep_after_s),
             preboot_hold: Duration::from_secs(config.preboot_hold_s),
             capacity_bytes: config.capacity_bytes(),
+            starts_at_once: config.starts_at_once,
         },
     })
     .await
