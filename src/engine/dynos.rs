@@ -9,7 +9,7 @@
 use crate::{
     Engine, attach,
     boot::{StartSlot, boot, is_stopping},
-    environment, memory, rows,
+    environment, memory, metadata, rows,
     sinks::DynoSink,
 };
 use domain::{AppId, Dyno, DynoKind, DynoState, EventBody, limits::STOP_GRACE_MS, plan::WEB, restart::count_after_crash};
@@ -207,14 +207,18 @@ fn home(engine: &Engine, dyno: &Dyno) -> PathBuf {
     engine.shared.parts.settings.dyno_dir.join(dyno.id.to_string())
 }
 
-/// The environment of a dyno: defaults, config vars of its release, and what came with the call.
+/// The environment of a dyno: defaults, what the app wants to know of itself, config vars of its release, and what came with
+/// the call.
 pub fn variables(engine: &Engine, dyno: &Dyno) -> Result<BTreeMap<String, String>, service::Error> {
     let parts = &engine.shared.parts;
     let release = parts.store.get(&tables::RELEASES, &(dyno.app, dyno.release))?;
     let release = release.ok_or_else(|| service::Error::internal("a dyno names a release that is not there"))?;
     let config = service::read_config(&parts.store, &parts.sealer, dyno.app, release.config_version)?;
     let extra = service::read_dyno_env(&parts.store, &parts.sealer, dyno.id)?;
-    Ok(environment::variables(dyno, config, extra))
+    let app = parts.store.get(&tables::APPS, &dyno.app)?;
+    let slug = rows::slug_of(&parts.store, dyno.app, dyno.release)?;
+    let metadata = app.zip(slug).map(|(app, slug)| metadata::variables(&app, &release, &slug, dyno, &parts.settings.domain));
+    Ok(environment::variables(dyno, metadata.unwrap_or_default(), config, extra))
 }
 
 async fn prepare(engine: &Engine, dyno: &Dyno) -> Result<Spec, Problem> {

@@ -11,6 +11,7 @@ mod dynos;
 mod environment;
 mod fetch;
 mod memory;
+mod metadata;
 mod one_offs;
 mod pools;
 mod routes;
