@@ -12,6 +12,7 @@ mod context;
 mod domains;
 mod dynos;
 mod error;
+mod features;
 mod formation;
 mod log_sessions;
 mod one_offs;

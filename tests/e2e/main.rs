@@ -12,6 +12,7 @@ mod isolation;
 mod kill_loop;
 mod load;
 mod one_offs;
+mod policy;
 mod reboot;
 mod restart;
 mod routing;
