@@ -15,6 +15,7 @@ mod slots;
 pub use serving::serving;
 
 use crate::{Dyno, DynoId, DynoKind, DynoState, UnixMs, restart::Backoff, size};
+use std::collections::HashMap;
 
 /// What should run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +77,8 @@ pub enum Action {
         dyno: DynoId,
         /// No other dyno of its type is up meanwhile.
         alone: bool,
+        /// Bytes that the replacement needs.
+        memory: u64,
     },
     /// Remove the row of a dyno that is not alive and that a later one replaced.
     Forget(DynoId),
@@ -156,6 +159,17 @@ pub fn plan(wanted: &Wanted, actual: &[Dyno], backoff: &Backoff, room: Option<u6
     }
     round.actions.extend(round.wake.map(Action::WakeAt));
     round.actions
+}
+
+/// Bytes that all of these take when nothing is doubled any more: one dyno in each slot, the larger of two.
+pub fn settled_memory(dynos: &[Dyno]) -> u64 {
+    let mut slots: HashMap<_, u64> = HashMap::new();
+    for dyno in dynos.iter().filter(|d| takes_memory(d)) {
+        let memory = size::find_or_default(&dyno.size).memory_bytes;
+        let slot = slots.entry((dyno.app, &dyno.ptype, dyno.num)).or_default();
+        *slot = memory.max(*slot);
+    }
+    slots.values().sum()
 }
 
 /// True when some of these starts may be beside what is there: then the plan depends on how much memory is left.

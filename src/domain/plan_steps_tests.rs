@@ -43,7 +43,7 @@ fn with_room_for_some_these_start_and_their_old_ones_stop() {
 fn without_room_one_goes_first_and_only_one() {
     let mut w = wanted(4, false, Some(3), &[("web", 2)]);
     let mut dynos = vec![dyno(1, "web", 1, 3, DynoState::Up), dyno(2, "web", 2, 3, DynoState::Up)];
-    let first = |id: u128, alone| Action::StopFirst { dyno: DynoId(Uuid::from_u128(id)), alone };
+    let first = |id: u128, alone| Action::StopFirst { dyno: DynoId(Uuid::from_u128(id)), alone, memory: SMALL };
     assert_eq!(with_room(&w, &dynos, SMALL - 1), vec![Action::Step(4), first(1, false)]);
     w.in_steps = true;
     dynos[0].state = DynoState::Stopping;
@@ -62,6 +62,20 @@ fn nothing_that_serves_goes_for_one_that_crashed() {
     let w = Wanted { generation: 1, ..wanted(3, true, None, &[("web", 1)]) };
     let crashed = Dyno { generation: 1, ..dyno(2, "web", 1, 3, DynoState::Crashed) };
     assert_eq!(with_room(&w, &[dyno(1, "web", 1, 3, DynoState::Up), crashed], 0), vec![]);
+}
+
+#[test]
+fn doubles_and_crashes_are_no_memory_that_stays() {
+    let large = Dyno { size: "Standard-2X".into(), ..dyno(2, "web", 1, 4, DynoState::Starting) };
+    let dynos = [
+        dyno(1, "web", 1, 3, DynoState::Up),
+        large,
+        dyno(3, "web", 2, 3, DynoState::Stopping),
+        dyno(4, "worker", 2, 3, DynoState::Up),
+        dyno(5, "worker", 1, 3, DynoState::Crashed),
+    ];
+    assert_eq!(settled_memory(&dynos), 4 * SMALL);
+    assert_eq!(settled_memory(&[]), 0);
 }
 
 /// A world where what starts is up and what stops is gone one or two rounds later.

@@ -7,7 +7,7 @@ use crate::{
 };
 use domain::{
     AppId, Dyno, DynoId, UnixMs,
-    plan::{Action, needs_room, plan, takes_memory},
+    plan::{Action, needs_room, plan, settled_memory, takes_memory},
 };
 use std::{sync::Arc, time::Duration};
 use store::{ReadRows, tables};
@@ -15,6 +15,8 @@ use tokio::sync::Notify;
 
 /// Look again after this time even if nothing happened.
 const IDLE_LOOK: Duration = Duration::from_secs(60);
+/// While other apps hold memory that they will give back; no event tells of it.
+const ROOM_LOOK: Duration = Duration::from_secs(1);
 /// After an error of the store.
 const ERROR_PAUSE: Duration = Duration::from_secs(1);
 
@@ -57,14 +59,16 @@ async fn turn(engine: &Engine, id: AppId) -> Result<Turn, store::StoreError> {
     one_offs::look_after(engine, view.app.is_some(), &view.dynos).await?;
     let now = parts.clock.now();
     let wait = cycle(engine, &view.dynos, now).await?.min(IDLE_LOOK);
-    let wait = sleep::look_after(engine, id, &mut view, now).await?.map_or(wait, |sleep| sleep.min(wait));
+    let mut wait = sleep::look_after(engine, id, &mut view, now).await?.map_or(wait, |sleep| sleep.min(wait));
     let backoff = &parts.settings.backoff;
     let mut actions = plan(&view.wanted, &view.dynos, backoff, None, now);
     let mut room_is_mine = None;
-    if parts.settings.capacity_bytes.is_some() && needs_room(&actions, &view.dynos) {
+    if let Some(capacity) = parts.settings.capacity_bytes.filter(|_| needs_room(&actions, &view.dynos)) {
         // Two apps must not take the same memory.
         room_is_mine = Some(engine.shared.room.lock().await);
-        actions = plan(&view.wanted, &view.dynos, backoff, room(engine)?, now);
+        let short;
+        (actions, short) = plan_within(engine, &view, capacity, now)?;
+        wait = if short { wait.min(ROOM_LOOK) } else { wait };
     }
     let wait = act(engine, id, &view, actions, now).await?.map_or(wait, |next| next.min(wait));
     drop(room_is_mine);
@@ -72,13 +76,19 @@ async fn turn(engine: &Engine, id: AppId) -> Result<Turn, store::StoreError> {
     Ok(Turn::Wait(wait))
 }
 
-/// Bytes that further dynos may take on this host now.
-fn room(engine: &Engine) -> Result<Option<u64>, store::StoreError> {
+/// A plan that keeps to the memory of this host; true when it is worth waiting for what other apps will give back.
+fn plan_within(engine: &Engine, view: &View, capacity: u64, now: UnixMs) -> Result<(Vec<Action>, bool), store::StoreError> {
     let parts = &engine.shared.parts;
-    let Some(capacity) = parts.settings.capacity_bytes else { return Ok(None) };
     let dynos = parts.store.scan(&tables::DYNOS, &())?;
     let used: u64 = dynos.iter().filter(|d| takes_memory(d)).map(|d| rows::limits_of(&d.size).memory_bytes).sum();
-    Ok(Some(capacity.saturating_sub(used)))
+    let room = capacity.saturating_sub(used);
+    let mut actions = plan(&view.wanted, &view.dynos, &parts.settings.backoff, Some(room), now);
+    // Where others are just being rolled out there will be room; nothing has to stop first for that.
+    let later = capacity.saturating_sub(settled_memory(&dynos));
+    let before = actions.len();
+    actions.retain(|action| !matches!(action, Action::StopFirst { memory, .. } if *memory <= later));
+    let short = actions.len() < before;
+    Ok((actions, short))
 }
 
 /// Carries out a plan; tells when to look again, if the plan does.
@@ -99,7 +109,7 @@ async fn act(
                 dynos::start(engine, wish).await?;
             }
             Action::Stop(dyno) => dynos::stop(engine, dyno).await?,
-            Action::StopFirst { dyno, alone } => stop_first(engine, view, dyno, alone).await?,
+            Action::StopFirst { dyno, alone, .. } => stop_first(engine, view, dyno, alone).await?,
             Action::Forget(dyno) => engine.forget_dyno(dyno).await?,
             Action::Step(version) => {
                 if engine.step(id, version).await? {

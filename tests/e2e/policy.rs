@@ -361,6 +361,28 @@ fn where_memory_does_not_allow_two_sets_a_release_is_rolled_out_in_steps() {
 }
 
 #[test]
+fn nothing_stops_first_where_another_app_gives_memory_back_soon() {
+    if !root_or_skip("running dynos") {
+        return;
+    }
+    // Room for three: the two apps and one dyno more, which the other one takes while its preboot holds the switch.
+    let (platform, repo) = shop(&["--preboot-hold-s", "5", "--capacity-mb", "1536", "--overcommit-percent", "100"]);
+    platform.create("other");
+    let (ok, text) = repo.push(&platform, "other", "main");
+    assert!(ok, "{text}");
+    assert_eq!(platform.api("PATCH", "/apps/other/features/preboot", Some(json!({ "enabled": true }))).status, 200);
+    assert_eq!(platform.api("PATCH", "/apps/other/config-vars", Some(json!({ "A": "1" }))).status, 200);
+    eventually("it holds", || (cages(&platform) == 3).then_some(()));
+    let old = dynos(&platform)[0]["id"].clone();
+    let ((), seen) = under_traffic(&platform, || {
+        platform.api("DELETE", "/apps/shop/dynos", None);
+        eventually("restarted", || settled(&platform, 1, 3).filter(|()| dynos(&platform)[0]["id"] != old));
+    });
+    assert_eq!(seen, ["none"]);
+    assert!(!platform.log("shop").contains("stops before its replacement starts"));
+}
+
+#[test]
 fn asking_for_more_memory_than_there_is_gets_the_numbers() {
     if !root_or_skip("running dynos") {
         return;

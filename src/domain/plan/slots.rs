@@ -104,7 +104,7 @@ impl Round<'_> {
         }
         if let Some(dyno) = short.first() {
             let up = self.dynos.iter().filter(of_type).filter(|d| d.state == DynoState::Up).count();
-            self.actions.push(Action::StopFirst { dyno: *dyno, alone: up <= 1 });
+            self.actions.push(Action::StopFirst { dyno: *dyno, alone: up <= 1, memory: wanted_type.memory() });
         }
     }
 }
