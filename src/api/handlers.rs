@@ -5,7 +5,7 @@ use crate::{
     answer::{Answer, Body, accepted, created, ok},
     auth::User,
     error::Failure,
-    list,
+    list, policy,
     run::{run_dyno, run_inside},
     show,
 };
@@ -26,7 +26,7 @@ use std::collections::BTreeMap;
 pub(crate) type Out = Result<Response, Failure>;
 
 macro_rules! routes {
-    ($($method:ident $path:literal => $handler:ident, $needs:literal;)*) => {
+    ($($method:ident $path:literal => $handler:path, $needs:literal;)*) => {
         /// Method, path and what the caller needs: `account`, or a right on the app.
         pub const ROUTES: &[(&str, &str, &str)] = &[$((stringify!($method), $path, $needs)),*];
 
@@ -62,6 +62,12 @@ routes! {
     patch "/apps/{app}/formation" => scale, "write";
     get "/apps/{app}/formation/{type}" => formation_entry, "read";
     patch "/apps/{app}/formation/{type}" => scale_one, "write";
+    get "/apps/{app}/features" => policy::features, "read";
+    get "/apps/{app}/features/{feature}" => policy::feature, "read";
+    patch "/apps/{app}/features/{feature}" => policy::switch_feature, "write";
+    get "/apps/{app}/health-check" => policy::health_check, "read";
+    put "/apps/{app}/health-check" => policy::set_health_check, "write";
+    delete "/apps/{app}/health-check" => policy::remove_health_check, "write";
     get "/apps/{app}/dynos" => dynos, "read";
     delete "/apps/{app}/dynos" => restart_all, "write";
     post "/apps/{app}/dynos" => run_dyno, "write";

@@ -8,6 +8,7 @@ mod auth;
 mod error;
 mod handlers;
 mod list;
+mod policy;
 mod run;
 mod show;
 mod streams;

@@ -256,3 +256,31 @@ pub fn schedule(row: &domain::Schedule) -> wire::Schedule {
         size: row.size.clone(),
     }
 }
+
+/// A feature of an app.
+pub fn feature(service: &Service, app: &domain::App, feature: &domain::feature::Feature) -> wire::AppFeature {
+    let since = app.features.get(feature.name);
+    let addresses = service.addresses();
+    wire::AppFeature {
+        id: Uuid::parse_str(feature.id).unwrap_or_default(),
+        name: feature.name.into(),
+        created_at: time(app.created_at.0),
+        description: feature.description.into(),
+        display_name: feature.display_name.into(),
+        doc_url: addresses.url(&addresses.domain),
+        enabled: since.is_some(),
+        feedback_email: format!("feedback@{}", addresses.domain),
+        state: "general".into(),
+        updated_at: time(since.unwrap_or(&app.created_at).0),
+    }
+}
+
+/// A health check.
+pub fn health_check(check: &domain::HealthCheck) -> wire::HealthCheck {
+    wire::HealthCheck {
+        path: check.path.clone(),
+        successes: check.successes,
+        timeout: check.timeout_s,
+        interval: check.interval_s,
+    }
+}

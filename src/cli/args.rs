@@ -180,6 +180,47 @@ pub enum Command {
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<String>,
     },
+    /// List features of the app
+    Features,
+    /// Show a feature
+    #[command(name = "features:info")]
+    FeaturesInfo {
+        /// Its name
+        feature: String,
+    },
+    /// Switch a feature on, from the next release on
+    #[command(name = "features:enable")]
+    FeaturesEnable {
+        /// Its name
+        feature: String,
+    },
+    /// Switch a feature off
+    #[command(name = "features:disable")]
+    FeaturesDisable {
+        /// Its name
+        feature: String,
+    },
+    /// Show what a web dyno must answer before it serves
+    #[command(name = "health-check")]
+    HealthCheck,
+    /// Ask web dynos for a path before they serve: a status of 200 to 399 is a success
+    #[command(name = "health-check:set")]
+    HealthCheckSet {
+        /// Such as /health
+        path: String,
+        /// So many in a row [default: 2]
+        #[arg(long)]
+        successes: Option<u32>,
+        /// Seconds for each answer [default: 5]
+        #[arg(long)]
+        timeout: Option<u64>,
+        /// Seconds between tries [default: 1]
+        #[arg(long)]
+        interval: Option<u64>,
+    },
+    /// An open port is enough again
+    #[command(name = "health-check:clear")]
+    HealthCheckClear,
     /// List scheduled commands
     Schedule,
     /// Run a command again and again: schedule:add "0 3 * * *" -- COMMAND (UTC; also hourly, daily, "every 10 minutes")

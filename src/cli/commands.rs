@@ -1,6 +1,7 @@
 //! What each command does.
 
 mod one_offs;
+mod policy;
 mod stacks;
 
 use crate::{
@@ -64,6 +65,15 @@ fn remote(session: &Session, command: Command) -> Result<()> {
         Command::RunDetached { env, size, ptype, ttl, command } => session.run_detached(&env, size, ptype, ttl, &command),
         Command::Run { env, size, ptype, no_tty, exit_code: _, command } => session.run(&env, size, ptype, no_tty, &command),
         Command::RunInside { dyno, no_tty, exit_code: _, command } => session.run_inside(&dyno, no_tty, &command),
+        Command::Features => session.features(),
+        Command::FeaturesInfo { feature } => session.feature(&feature),
+        Command::FeaturesEnable { feature } => session.switch_feature(&feature, true),
+        Command::FeaturesDisable { feature } => session.switch_feature(&feature, false),
+        Command::HealthCheck => session.health_check(),
+        Command::HealthCheckSet { path, successes, timeout, interval } => {
+            session.set_health_check(&path, successes, timeout, interval)
+        }
+        Command::HealthCheckClear => session.clear_health_check(),
         Command::Schedule => session.schedules(),
         Command::ScheduleAdd { cron, size, command } => session.add_schedule(&cron, size, &command),
         Command::ScheduleRemove { id } => session.remove_schedule(&id),

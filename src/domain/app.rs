@@ -1,7 +1,8 @@
 //! Apps and the people who own them.
 
-use crate::{AccountId, AppId, UnixMs};
+use crate::{AccountId, AppId, HealthCheck, UnixMs, feature, size};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use uuid::Uuid;
 
 /// Name of the stack that needs no import: the host's own system.
@@ -83,6 +84,25 @@ pub struct App {
     pub repo_bytes: Option<u64>,
     /// Bytes of the current slug, once known.
     pub slug_bytes: Option<u64>,
+    /// Since when it sleeps, if it does: no dyno of its formation runs until somebody wants it.
+    #[serde(default)]
+    pub asleep_since: Option<UnixMs>,
+    /// The release that is rolled out slot by slot, since memory does not allow two sets of web dynos.
+    #[serde(default)]
+    pub in_steps: Option<u64>,
+    /// Features that are on, and since when.
+    #[serde(default)]
+    pub features: BTreeMap<String, UnixMs>,
+    /// What a web dyno must answer before it counts as up; without it an open port is enough.
+    #[serde(default)]
+    pub health_check: Option<HealthCheck>,
+}
+
+impl App {
+    /// New web dynos of `web_size` start beside the old ones and take over when the hold is over (`runtime.md` section 11).
+    pub fn preboots(&self, web_size: &str) -> bool {
+        self.features.contains_key(feature::PREBOOT) && !matches!(size::find_or_default(web_size).name, "Eco" | "Basic")
+    }
 }
 
 /// How many dynos of a type should run.

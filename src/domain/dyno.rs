@@ -26,6 +26,8 @@ pub enum DynoState {
     Crashed,
     /// Was told to stop; no longer listed.
     Stopping,
+    /// A slot of a sleeping app, as people see it. No row is in this state.
+    Idle,
 }
 
 impl DynoState {
@@ -36,6 +38,7 @@ impl DynoState {
             Self::Up => "up",
             Self::Crashed => "crashed",
             Self::Stopping => "down",
+            Self::Idle => "idle",
         }
     }
 }

@@ -52,6 +52,22 @@ pub enum EventBody {
     FormationChanged,
     /// Somebody asked for a restart.
     RestartRequested,
+    /// An app had no visitors for a while and sleeps.
+    AppIdled,
+    /// A sleeping app was wanted.
+    AppUnidled,
+    /// A feature was switched.
+    FeatureChanged {
+        /// Its name.
+        feature: String,
+    },
+    /// The health check of web dynos changed.
+    HealthCheckChanged,
+    /// The first web dyno of an app was not asked for, since the host has no memory left for it.
+    CapacityShort {
+        /// The numbers, for the app's log.
+        text: String,
+    },
     /// A dyno changed its state.
     DynoChanged {
         /// The dyno.

@@ -2,10 +2,20 @@
 //! normal case, for recovery and for the start of the daemon (`architecture.md` section 3).
 //!
 //! A release that changes (code, config, rollback) is switched like this: start the new web dynos beside the old; when
-//! every one of them is up, the release is proven and the old ones are stopped, the other types are replaced; when one
-//! of them crashes before that, the release failed and the old ones stay.
+//! every one of them is up (with preboot: and the hold is over), the release is proven and the old ones are stopped, the
+//! other types are replaced; when one of them crashes before that, the release failed and the old ones stay. Where memory
+//! does not allow two sets it is rolled out in steps: some start, their old ones stop, the next start.
+//!
+//! A restart or a change of size has no older release to go back to, and goes slot by slot: new one up, old one stopped.
 
-use crate::{Dyno, DynoId, DynoKind, DynoState, UnixMs, restart::Backoff};
+mod retire;
+mod serving;
+mod slots;
+
+pub use serving::serving;
+
+use crate::{Dyno, DynoId, DynoKind, DynoState, UnixMs, restart::Backoff, size};
+use std::collections::HashMap;
 
 /// What should run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +28,12 @@ pub struct Wanted {
     pub fallback: Option<u64>,
     /// Raised by "restart all".
     pub generation: u64,
+    /// It sleeps: nothing of its formation runs.
+    pub asleep: bool,
+    /// Preboot: before this time the old web dynos go on serving. Other types do not wait for the web dynos then.
+    pub hold_until: Option<UnixMs>,
+    /// The wanted release is rolled out slot by slot.
+    pub in_steps: bool,
     /// Process types of the wanted release with their formation.
     pub types: Vec<WantedType>,
 }
@@ -31,6 +47,12 @@ pub struct WantedType {
     pub quantity: u32,
     /// Canonical size name.
     pub size: String,
+}
+
+impl WantedType {
+    fn memory(&self) -> u64 {
+        size::find_or_default(&self.size).memory_bytes
+    }
 }
 
 /// What to do. Each may be done twice.
@@ -49,8 +71,19 @@ pub enum Action {
     },
     /// Take it out of routing, then SIGTERM.
     Stop(DynoId),
+    /// As [`Action::Stop`], before its replacement is started: memory does not allow both.
+    StopFirst {
+        /// Which.
+        dyno: DynoId,
+        /// No other dyno of its type is up meanwhile.
+        alone: bool,
+        /// Bytes that the replacement needs.
+        memory: u64,
+    },
     /// Remove the row of a dyno that is not alive and that a later one replaced.
     Forget(DynoId),
+    /// Two sets of web dynos do not fit: from now on the wanted release is rolled out slot by slot.
+    Step(u64),
     /// All web dynos of the wanted release are up.
     Prove(u64),
     /// The wanted release did not come up; go back.
@@ -74,30 +107,75 @@ fn is_live(dyno: &Dyno) -> bool {
     matches!(dyno.state, DynoState::Starting | DynoState::Up)
 }
 
-/// Decides what to do next for one app.
-pub fn plan(wanted: &Wanted, actual: &[Dyno], backoff: &Backoff, now: UnixMs) -> Vec<Action> {
+/// Has memory of its own, also on its way out.
+pub fn takes_memory(dyno: &Dyno) -> bool {
+    !matches!(dyno.state, DynoState::Crashed | DynoState::Idle)
+}
+
+/// One round of planning.
+struct Round<'a> {
+    wanted: &'a Wanted,
+    /// Of the formation.
+    dynos: Vec<&'a Dyno>,
+    backoff: &'a Backoff,
+    now: UnixMs,
+    /// Bytes that dynos may take on top of what runs; `None` for as many as they like.
+    room: Option<u64>,
+    /// The same for slots that nobody is in; `None` when nothing of the app's own is about to be free.
+    vacant_room: Option<u64>,
+    in_steps: bool,
+    web_ready: bool,
+    actions: Vec<Action>,
+    wake: Option<UnixMs>,
+}
+
+/// Decides what to do next for one app. `room` is the memory that may be used for dynos that are started beside those they
+/// replace; a slot that nobody is in is filled in any case, since the formation was checked when it was asked for.
+pub fn plan(wanted: &Wanted, actual: &[Dyno], backoff: &Backoff, room: Option<u64>, now: UnixMs) -> Vec<Action> {
     let dynos: Vec<&Dyno> = actual.iter().filter(|d| d.kind == DynoKind::Formation).collect();
+    if wanted.asleep {
+        return retire::all(&dynos);
+    }
     if let Some(failed) = failed_release(wanted, &dynos) {
         return vec![Action::Fail(failed)];
     }
-    let mut actions = Vec::new();
-    let web_ready = web_is_ready(wanted, &dynos);
-    let mut wake: Option<UnixMs> = None;
-    for wanted_type in &wanted.types {
-        for num in 1..=wanted_type.quantity {
-            let holds_back = wanted_type.ptype != WEB && !web_ready;
-            if let Some(at) = fill_slot(wanted, wanted_type, num, holds_back, &dynos, backoff, now, &mut actions) {
-                wake = Some(wake.map_or(at, |w| w.min(at)));
-            }
-        }
+    let (in_steps, web_ready) = (wanted.in_steps, serving::web_is_ready(wanted, &dynos, now));
+    let (actions, wake) = (Vec::new(), None);
+    let mut round = Round { wanted, dynos, backoff, now, room, vacant_room: None, in_steps, web_ready, actions, wake };
+    round.keep_room_for_vacant_slots();
+    round.choose_steps();
+    // Web first: what there is of room is for visitors.
+    let (web, others): (Vec<_>, Vec<_>) = wanted.types.iter().partition(|t| t.ptype == WEB);
+    for wanted_type in web.into_iter().chain(others) {
+        round.fill(wanted_type);
     }
-    retire(wanted, web_ready, &dynos, &mut actions);
-    stop_doubles(wanted, &dynos, &mut actions);
-    if let Some(version) = wanted.release.filter(|_| web_ready && !wanted.proven) {
-        actions.push(Action::Prove(version));
+    round.retire();
+    round.stop_doubles();
+    if let Some(version) = wanted.release.filter(|_| round.web_ready && !wanted.proven) {
+        round.actions.push(Action::Prove(version));
     }
-    actions.extend(wake.map(Action::WakeAt));
-    actions
+    if let Some(hold) = wanted.hold_until.filter(|at| !wanted.proven && *at > now) {
+        round.wake_at(hold);
+    }
+    round.actions.extend(round.wake.map(Action::WakeAt));
+    round.actions
+}
+
+/// Bytes that all of these take when nothing is doubled any more: one dyno in each slot, the larger of two.
+pub fn settled_memory(dynos: &[Dyno]) -> u64 {
+    let mut slots: HashMap<_, u64> = HashMap::new();
+    for dyno in dynos.iter().filter(|d| takes_memory(d)) {
+        let memory = size::find_or_default(&dyno.size).memory_bytes;
+        let slot = slots.entry((dyno.app, &dyno.ptype, dyno.num)).or_default();
+        *slot = memory.max(*slot);
+    }
+    slots.values().sum()
+}
+
+/// True when some of these starts may be beside what is there: then the plan depends on how much memory is left.
+pub fn needs_room(actions: &[Action], actual: &[Dyno]) -> bool {
+    let there = actual.iter().any(|d| d.kind == DynoKind::Formation && takes_memory(d));
+    there && actions.iter().any(|action| matches!(action, Action::Start { .. }))
 }
 
 /// An unproven release with a way back fails as soon as one of its web dynos crashed.
@@ -107,94 +185,25 @@ fn failed_release(wanted: &Wanted, dynos: &[&Dyno]) -> Option<u64> {
     dynos.iter().any(|d| d.release == version && d.ptype == WEB && d.state == DynoState::Crashed).then_some(version)
 }
 
-/// Every web slot of the wanted release has a dyno that is up. True also when no web dyno is wanted.
-fn web_is_ready(wanted: &Wanted, dynos: &[&Dyno]) -> bool {
-    wanted.types.iter().filter(|t| t.ptype == WEB).all(|t| {
-        (1..=t.quantity).all(|num| {
-            dynos.iter().any(|d| d.num == num && is_current(wanted, d) && d.ptype == WEB && d.state == DynoState::Up)
-        })
-    })
-}
-
-/// Starts what a slot lacks; returns when to look again.
-#[allow(clippy::too_many_arguments)]
-fn fill_slot(
-    wanted: &Wanted,
-    wanted_type: &WantedType,
-    num: u32,
-    holds_back: bool,
-    dynos: &[&Dyno],
-    backoff: &Backoff,
-    now: UnixMs,
-    actions: &mut Vec<Action>,
-) -> Option<UnixMs> {
-    let slot = || dynos.iter().filter(move |d| d.ptype == wanted_type.ptype && d.num == num);
-    if wanted.release.is_none() || slot().any(|d| is_live(d) && is_current(wanted, d)) {
-        return None;
+impl Round<'_> {
+    fn slot(&self, ptype: &str, num: u32) -> impl Iterator<Item = &Dyno> {
+        self.dynos.iter().copied().filter(move |d| d.ptype == ptype && d.num == num)
     }
-    let crashed = slot().filter(|d| d.state == DynoState::Crashed && is_current(wanted, d)).max_by_key(|d| d.updated_at);
-    if let Some(dyno) = crashed {
-        let at = backoff.next_start(dyno.crashes, dyno.updated_at);
-        if at > now {
-            return Some(at);
-        }
-    } else if holds_back && slot().any(|d| d.state == DynoState::Up) {
-        return None; // the old worker works on until the new web dynos are proven
-    }
-    actions.push(Action::Start {
-        ptype: wanted_type.ptype.clone(),
-        num,
-        size: wanted_type.size.clone(),
-        crashes: crashed.map_or(0, |d| d.crashes),
-    });
-    None
-}
 
-/// A slot has one current dyno; of two, the one that is up and older stays.
-fn stop_doubles(wanted: &Wanted, dynos: &[&Dyno], actions: &mut Vec<Action>) {
-    let mut current: Vec<&&Dyno> = dynos.iter().filter(|d| is_live(d) && is_current(wanted, d)).collect();
-    current.sort_by_key(|d| (&d.ptype, d.num, d.state != DynoState::Up, d.created_at, d.id));
-    for pair in current.windows(2) {
-        if pair[0].ptype == pair[1].ptype && pair[0].num == pair[1].num {
-            actions.push(Action::Stop(pair[1].id));
-        }
+    /// True when a dyno of the wanted state is up in the slot.
+    fn successor_up(&self, ptype: &str, num: u32) -> bool {
+        self.slot(ptype, num).any(|d| is_current(self.wanted, d) && d.state == DynoState::Up)
     }
-}
 
-/// Stops what is no longer wanted, and forgets the rows of crashed dynos that have a successor.
-fn retire(wanted: &Wanted, web_ready: bool, dynos: &[&Dyno], actions: &mut Vec<Action>) {
-    for dyno in dynos.iter().filter(|d| !is_current(wanted, d) || d.state == DynoState::Crashed) {
-        let slot_wanted = wanted.types.iter().any(|t| t.ptype == dyno.ptype && dyno.num <= t.quantity);
-        let successor_up = dynos
-            .iter()
-            .any(|d| d.ptype == dyno.ptype && d.num == dyno.num && is_current(wanted, d) && d.state == DynoState::Up);
-        match dyno.state {
-            DynoState::Crashed => {
-                let replaced = dynos
-                    .iter()
-                    .any(|d| d.id != dyno.id && d.ptype == dyno.ptype && d.num == dyno.num && d.created_at >= dyno.updated_at);
-                if replaced || !slot_wanted {
-                    actions.push(Action::Forget(dyno.id));
-                }
-            }
-            DynoState::Starting => actions.push(Action::Stop(dyno.id)),
-            DynoState::Up => {
-                let may_go = match (wanted.release, slot_wanted) {
-                    (None, _) => true,
-                    // A web dyno of another release serves until all of the new ones do, also when its slot is gone.
-                    _ if dyno.ptype == WEB && Some(dyno.release) != wanted.release => web_ready,
-                    (_, false) => web_ready || dyno.ptype == WEB,
-                    (_, true) => successor_up,
-                };
-                if may_go {
-                    actions.push(Action::Stop(dyno.id));
-                }
-            }
-            DynoState::Stopping => {}
-        }
+    fn wake_at(&mut self, at: UnixMs) {
+        self.wake = Some(self.wake.map_or(at, |wake| wake.min(at)));
     }
 }
 
 #[cfg(test)]
 #[path = "plan_tests.rs"]
 pub(crate) mod tests;
+
+#[cfg(test)]
+#[path = "plan_steps_tests.rs"]
+mod steps_tests;

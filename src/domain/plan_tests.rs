@@ -3,12 +3,15 @@ use crate::AppId;
 use proptest::prelude::*;
 use uuid::Uuid;
 
-fn wanted(release: u64, proven: bool, fallback: Option<u64>, types: &[(&str, u32)]) -> Wanted {
+pub fn wanted(release: u64, proven: bool, fallback: Option<u64>, types: &[(&str, u32)]) -> Wanted {
     Wanted {
         release: Some(release),
         proven,
         fallback,
         generation: 0,
+        asleep: false,
+        hold_until: None,
+        in_steps: false,
         types: types.iter().map(|(t, n)| WantedType { ptype: (*t).into(), quantity: *n, size: "Standard-1X".into() }).collect(),
     }
 }
@@ -38,14 +41,14 @@ pub fn dyno(id: u128, ptype: &str, num: u32, release: u64, state: DynoState) -> 
 }
 
 fn run(wanted: &Wanted, dynos: &[Dyno]) -> Vec<Action> {
-    plan(wanted, dynos, &Backoff::default(), UnixMs(1000))
+    plan(wanted, dynos, &Backoff::default(), None, UnixMs(1000))
 }
 
-fn start(ptype: &str, num: u32) -> Action {
+pub fn start(ptype: &str, num: u32) -> Action {
     Action::Start { ptype: ptype.into(), num, size: "Standard-1X".into(), crashes: 0 }
 }
 
-fn stop(id: u128) -> Action {
+pub fn stop(id: u128) -> Action {
     Action::Stop(DynoId(Uuid::from_u128(id)))
 }
 
@@ -111,8 +114,128 @@ fn a_restart_replaces_first_and_stops_then() {
 }
 
 #[test]
+fn a_restart_and_another_size_keep_every_old_dyno_until_its_successor_is_up() {
+    let restart = Wanted { generation: 1, ..wanted(3, true, None, &[("web", 2), ("worker", 1)]) };
+    let mut resize = wanted(3, true, None, &[("web", 2), ("worker", 1)]);
+    resize.types.iter_mut().for_each(|t| t.size = "Standard-2X".into());
+    for w in [restart, resize] {
+        let mut dynos = vec![
+            dyno(1, "web", 1, 3, DynoState::Up),
+            dyno(2, "web", 2, 3, DynoState::Up),
+            dyno(3, "worker", 1, 3, DynoState::Up),
+        ];
+        let starts = run(&w, &dynos);
+        let all_start = starts.iter().all(|a| matches!(a, Action::Start { .. }));
+        assert!(starts.len() == 3 && all_start, "workers do not wait for web dynos: {starts:?}");
+        let fresh = |id, ptype, num, state| Dyno {
+            generation: w.generation,
+            size: w.types[0].size.clone(),
+            ..dyno(id, ptype, num, 3, state)
+        };
+        dynos.push(fresh(4, "web", 1, DynoState::Starting));
+        dynos.push(fresh(5, "web", 2, DynoState::Up));
+        dynos.push(fresh(6, "worker", 1, DynoState::Up));
+        assert_eq!(run(&w, &dynos), vec![stop(2), stop(3)]);
+        // It never comes up: there is no older release to go back to, and the old dyno serves on.
+        dynos[3].state = DynoState::Crashed;
+        dynos[3].crashes = 2;
+        dynos.retain(|d| d.id != DynoId(Uuid::from_u128(2)) && d.id != DynoId(Uuid::from_u128(3)));
+        assert_eq!(run(&w, &dynos), vec![Action::WakeAt(UnixMs(4 + 20 * 60_000))]);
+    }
+}
+
+#[test]
+fn a_crash_is_forgotten_by_a_release_a_restart_and_scaling_to_0_and_back() {
+    let mut crashed = dyno(1, "web", 1, 3, DynoState::Crashed);
+    crashed.crashes = 5;
+    let now = wanted(3, true, None, &[("web", 1)]);
+    assert!(matches!(run(&now, std::slice::from_ref(&crashed))[..], [Action::WakeAt(_)]), "it waits");
+    let release = wanted(4, false, Some(3), &[("web", 1)]);
+    assert_eq!(run(&release, std::slice::from_ref(&crashed)), vec![start("web", 1)]);
+    let restart = Wanted { generation: 1, ..now.clone() };
+    assert_eq!(run(&restart, std::slice::from_ref(&crashed)), vec![start("web", 1)]);
+    let one = Dyno { restart: true, ..crashed.clone() };
+    assert_eq!(run(&now, std::slice::from_ref(&one)), vec![start("web", 1)]);
+    let zero = wanted(3, true, None, &[("web", 0)]);
+    assert_eq!(run(&zero, std::slice::from_ref(&crashed)), vec![Action::Forget(crashed.id)]);
+    let asleep = Wanted { asleep: true, ..now };
+    assert_eq!(run(&asleep, std::slice::from_ref(&crashed)), vec![Action::Forget(crashed.id)]);
+}
+
+#[test]
+fn an_app_that_sleeps_has_no_dyno_of_its_formation() {
+    let w = Wanted { asleep: true, ..wanted(3, true, None, &[("web", 1), ("worker", 1)]) };
+    let mut dynos = vec![dyno(1, "web", 1, 3, DynoState::Up), dyno(2, "worker", 1, 3, DynoState::Starting)];
+    dynos.push(Dyno { kind: DynoKind::OneOff, ..dyno(3, "run", 1000, 3, DynoState::Up) });
+    assert_eq!(run(&w, &dynos), vec![stop(1), stop(2)], "what somebody runs by hand goes on");
+    assert_eq!(run(&w, &[]), vec![]);
+}
+
+#[test]
+fn preboot_holds_the_switch_for_web_and_nothing_else() {
+    let w = Wanted { hold_until: Some(UnixMs(2000)), ..wanted(4, false, Some(3), &[("web", 1), ("worker", 1)]) };
+    let mut dynos = vec![dyno(1, "web", 1, 3, DynoState::Up), dyno(2, "worker", 1, 3, DynoState::Up)];
+    let hold = Action::WakeAt(UnixMs(2000));
+    assert_eq!(run(&w, &dynos), vec![start("web", 1), start("worker", 1), hold.clone()], "workers restart at once");
+    dynos.push(dyno(3, "web", 1, 4, DynoState::Up));
+    dynos.push(dyno(4, "worker", 1, 4, DynoState::Up));
+    assert_eq!(run(&w, &dynos), vec![stop(2), hold]);
+    assert_eq!(served(&w, &dynos, 1999), [1]);
+    assert_eq!(served(&w, &dynos, 2000), [1, 3]);
+    let over = plan(&w, &dynos, &Backoff::default(), None, UnixMs(2000));
+    assert_eq!(over, vec![stop(1), stop(2), Action::Prove(4)]);
+    dynos[2].state = DynoState::Crashed;
+    assert_eq!(run(&w, &dynos), vec![Action::Fail(4)], "the old ones stay");
+}
+
+/// Numbers of the dynos that requests go to.
+fn served(w: &Wanted, dynos: &[Dyno], now: u64) -> Vec<u64> {
+    serving(w, dynos, UnixMs(now)).iter().map(|d| d.created_at.0).collect()
+}
+
+#[test]
+fn of_two_deploys_during_preboot_only_the_second_ever_serves() {
+    let w = Wanted { hold_until: Some(UnixMs(3000)), ..wanted(5, false, Some(3), &[("web", 2)]) };
+    let mut dynos = vec![dyno(1, "web", 1, 3, DynoState::Up), dyno(2, "web", 2, 3, DynoState::Up)];
+    dynos.push(dyno(3, "web", 1, 4, DynoState::Up));
+    dynos.push(dyno(4, "web", 2, 4, DynoState::Starting));
+    let hold = Action::WakeAt(UnixMs(3000));
+    assert_eq!(run(&w, &dynos), vec![start("web", 1), start("web", 2), stop(3), stop(4), hold]);
+    assert_eq!(served(&w, &dynos, 1000), [1, 2]);
+    dynos.truncate(2);
+    dynos.push(dyno(5, "web", 1, 5, DynoState::Up));
+    dynos.push(dyno(6, "web", 2, 5, DynoState::Up));
+    assert_eq!(served(&w, &dynos, 2999), [1, 2]);
+    assert_eq!(plan(&w, &dynos, &Backoff::default(), None, UnixMs(3000)), vec![stop(1), stop(2), Action::Prove(5)]);
+}
+
+#[test]
+fn visitors_meet_a_new_release_only_when_all_of_it_is_up() {
+    let w = wanted(4, false, Some(3), &[("web", 2)]);
+    let mut dynos = vec![dyno(1, "web", 1, 3, DynoState::Up), dyno(2, "web", 2, 3, DynoState::Up)];
+    dynos.push(dyno(3, "web", 1, 4, DynoState::Up));
+    assert_eq!(served(&w, &dynos, 1000), [1, 2]);
+    assert_eq!(served(&Wanted { in_steps: true, ..w.clone() }, &dynos, 1000), [1, 2, 3]);
+    assert_eq!(served(&w, &dynos[2..], 1000), [3], "better than nobody");
+    dynos.push(dyno(4, "web", 2, 4, DynoState::Up));
+    assert_eq!(served(&w, &dynos, 1000), [1, 2, 3, 4]);
+    let back = wanted(3, true, Some(3), &[("web", 2)]);
+    assert_eq!(served(&back, &dynos, 1000), [1, 2], "what is left of one that failed serves no more");
+    assert_eq!(served(&back, &dynos[1..], 1000), [2, 3], "unless nobody else would");
+}
+
+#[test]
+fn a_worker_only_release_has_nothing_to_prove_and_does_not_fail() {
+    let w = wanted(4, false, Some(3), &[("worker", 1)]);
+    let mut dynos = vec![dyno(1, "worker", 1, 3, DynoState::Up)];
+    assert_eq!(run(&w, &dynos), vec![start("worker", 1), Action::Prove(4)]);
+    dynos.push(dyno(2, "worker", 1, 4, DynoState::Crashed));
+    assert!(!run(&w, &dynos).contains(&Action::Fail(4)));
+}
+
+#[test]
 fn a_destroyed_app_stops_everything() {
-    let w = Wanted { release: None, proven: true, fallback: None, generation: 0, types: vec![] };
+    let w = Wanted { release: None, types: vec![], ..wanted(3, true, None, &[]) };
     let dynos = [dyno(1, "web", 1, 3, DynoState::Up), dyno(2, "worker", 1, 3, DynoState::Starting)];
     assert_eq!(run(&w, &dynos), vec![stop(1), stop(2)]);
 }
@@ -121,7 +244,7 @@ fn a_destroyed_app_stops_everything() {
 fn settle(wanted: &mut Wanted, mut dynos: Vec<Dyno>, seed: u64) -> Vec<Dyno> {
     let mut next_id = 10_000 + u128::from(seed);
     for round in 0..50u64 {
-        let actions = plan(wanted, &dynos, &Backoff::from_seconds(&[0]), UnixMs(20_000 + round));
+        let actions = plan(wanted, &dynos, &Backoff::from_seconds(&[0]), None, UnixMs(20_000 + round));
         if actions.is_empty() {
             return dynos;
         }
@@ -139,6 +262,7 @@ fn settle(wanted: &mut Wanted, mut dynos: Vec<Dyno>, seed: u64) -> Vec<Dyno> {
                     wanted.release = wanted.fallback;
                     wanted.proven = true;
                 }
+                Action::StopFirst { .. } | Action::Step(_) => panic!("there is room for all"),
                 Action::WakeAt(_) => {}
             }
         }

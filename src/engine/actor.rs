@@ -1,15 +1,22 @@
 //! The actor of one app: look, plan, act, wait.
 
-use crate::{Engine, dynos, one_offs, rows};
+use crate::{
+    Engine, dynos, one_offs,
+    rows::{self, View},
+    sleep,
+};
 use domain::{
-    AppId, Dyno, UnixMs,
-    plan::{Action, plan},
+    AppId, Dyno, DynoId, UnixMs,
+    plan::{Action, needs_room, plan, settled_memory, takes_memory},
 };
 use std::{sync::Arc, time::Duration};
+use store::{ReadRows, tables};
 use tokio::sync::Notify;
 
 /// Look again after this time even if nothing happened.
 const IDLE_LOOK: Duration = Duration::from_secs(60);
+/// While other apps hold memory that they will give back; no event tells of it.
+const ROOM_LOOK: Duration = Duration::from_secs(1);
 /// After an error of the store.
 const ERROR_PAUSE: Duration = Duration::from_secs(1);
 
@@ -27,8 +34,13 @@ pub async fn run(engine: Engine, app: AppId, notify: Arc<Notify>) {
                 ERROR_PAUSE
             }
         };
-        // Woken by an event of the app, or by the time of the next try of a crashed dyno.
-        let _ = tokio::time::timeout(wait, notify.notified()).await;
+        let traffic = engine.shared.routes.traffic(app);
+        // Woken by an event of the app, by a visitor while it sleeps, or by the time of the next try of a crashed dyno.
+        tokio::select! {
+            () = notify.notified() => {}
+            () = traffic.wake_asked() => {}
+            () = tokio::time::sleep(wait) => {}
+        }
     }
 }
 
@@ -39,15 +51,57 @@ enum Turn {
 
 async fn turn(engine: &Engine, id: AppId) -> Result<Turn, store::StoreError> {
     let parts = &engine.shared.parts;
-    let view = rows::view(&parts.store, id)?;
+    let mut view = engine.view(id)?;
     if view.app.is_none() && view.dynos.is_empty() {
         clean_up(engine, id);
         return Ok(Turn::Gone);
     }
     one_offs::look_after(engine, view.app.is_some(), &view.dynos).await?;
     let now = parts.clock.now();
-    let mut wait = cycle(engine, &view.dynos, now).await?.min(IDLE_LOOK);
-    for action in plan(&view.wanted, &view.dynos, &parts.settings.backoff, now) {
+    let wait = cycle(engine, &view.dynos, now).await?.min(IDLE_LOOK);
+    let mut wait = sleep::look_after(engine, id, &mut view, now).await?.map_or(wait, |sleep| sleep.min(wait));
+    let backoff = &parts.settings.backoff;
+    let mut actions = plan(&view.wanted, &view.dynos, backoff, None, now);
+    let mut room_is_mine = None;
+    if let Some(capacity) = parts.settings.capacity_bytes.filter(|_| needs_room(&actions, &view.dynos)) {
+        // Two apps must not take the same memory.
+        room_is_mine = Some(engine.shared.room.lock().await);
+        let short;
+        (actions, short) = plan_within(engine, &view, capacity, now)?;
+        wait = if short { wait.min(ROOM_LOOK) } else { wait };
+    }
+    let wait = act(engine, id, &view, actions, now).await?.map_or(wait, |next| next.min(wait));
+    drop(room_is_mine);
+    engine.shared.routes.refresh(parts, id)?;
+    Ok(Turn::Wait(wait))
+}
+
+/// A plan that keeps to the memory of this host; true when it is worth waiting for what other apps will give back.
+fn plan_within(engine: &Engine, view: &View, capacity: u64, now: UnixMs) -> Result<(Vec<Action>, bool), store::StoreError> {
+    let parts = &engine.shared.parts;
+    let dynos = parts.store.scan(&tables::DYNOS, &())?;
+    let used: u64 = dynos.iter().filter(|d| takes_memory(d)).map(|d| rows::limits_of(&d.size).memory_bytes).sum();
+    let room = capacity.saturating_sub(used);
+    let mut actions = plan(&view.wanted, &view.dynos, &parts.settings.backoff, Some(room), now);
+    // Where others are just being rolled out there will be room; nothing has to stop first for that.
+    let later = capacity.saturating_sub(settled_memory(&dynos));
+    let before = actions.len();
+    actions.retain(|action| !matches!(action, Action::StopFirst { memory, .. } if *memory <= later));
+    let short = actions.len() < before;
+    Ok((actions, short))
+}
+
+/// Carries out a plan; tells when to look again, if the plan does.
+async fn act(
+    engine: &Engine,
+    id: AppId,
+    view: &View,
+    actions: Vec<Action>,
+    now: UnixMs,
+) -> Result<Option<Duration>, store::StoreError> {
+    let parts = &engine.shared.parts;
+    let mut wait = None;
+    for action in actions {
         match action {
             Action::Start { ptype, num, size, crashes } => {
                 let Some(version) = view.wanted.release else { continue };
@@ -55,22 +109,40 @@ async fn turn(engine: &Engine, id: AppId) -> Result<Turn, store::StoreError> {
                 dynos::start(engine, wish).await?;
             }
             Action::Stop(dyno) => dynos::stop(engine, dyno).await?,
+            Action::StopFirst { dyno, alone, .. } => stop_first(engine, view, dyno, alone).await?,
             Action::Forget(dyno) => engine.forget_dyno(dyno).await?,
+            Action::Step(version) => {
+                if engine.step(id, version).await? {
+                    let text = format!("Memory does not allow two sets of web dynos: v{version} is rolled out in steps");
+                    parts.logs.app(id).write("app", "api", text);
+                }
+            }
             Action::Prove(version) => {
                 engine.shared.routes.refresh(parts, id)?;
                 engine.prove(id, version).await?;
             }
             Action::Fail(version) => {
-                if let Some(fallback) = engine.fail_release(id, version).await? {
-                    let text = format!("Release v{version} did not start; v{fallback} is still serving");
+                if let Some((fallback, config_goes)) = engine.fail_release(id, version).await? {
+                    let config = if config_goes { ", with the config vars that it had" } else { "" };
+                    let text = format!("Release v{version} did not start; v{fallback} is still serving{config}");
                     parts.logs.app(id).write("app", "api", text);
                 }
             }
-            Action::WakeAt(at) => wait = wait.min(Duration::from_millis(at.since_ms(now) + 1)),
+            Action::WakeAt(at) => wait = Some(Duration::from_millis(at.since_ms(now) + 1)),
         }
     }
-    engine.shared.routes.refresh(parts, id)?;
-    Ok(Turn::Wait(wait))
+    Ok(wait)
+}
+
+/// Stops a dyno whose replacement has no room yet, and says so.
+async fn stop_first(engine: &Engine, view: &View, id: DynoId, alone: bool) -> Result<(), store::StoreError> {
+    if let Some(dyno) = view.dynos.iter().find(|d| d.id == id) {
+        let meanwhile = if alone { "nothing serves in its place meanwhile" } else { "the others of its type serve meanwhile" };
+        let text =
+            format!("Memory does not allow a second dyno beside this one: it stops before its replacement starts; {meanwhile}");
+        engine.shared.parts.logs.app(dyno.app).write("heroku", &dyno.name(), text);
+    }
+    dynos::stop(engine, id).await
 }
 
 /// Asks for the replacement of dynos that are old enough; tells when the next one will be.

@@ -1,9 +1,10 @@
 //! Builds as durable work: fetch, build in the cage, slug and release in one transaction, then watch the new dynos.
 
-use crate::{Engine, rows};
+use crate::Engine;
 use builder::{BuildRequest, BuildResult};
 use domain::{
-    App, Build, BuildId, BuildStatus, DynoState, EventBody, Release, ReleaseStatus, Slug, SlugId, SlugState, UnixMs, plan::WEB,
+    App, Build, BuildId, BuildStatus, Dyno, DynoState, EventBody, Release, ReleaseStatus, Slug, SlugId, SlugState, UnixMs,
+    plan::WEB,
 };
 use logs::Output;
 use service::{Actor, Ctx, ReleaseDraft};
@@ -176,7 +177,17 @@ async fn deploy(
         }
     }
     match verify(engine, app, release.version).await {
-        Ok(()) => output.line("Verifying deploy... done."),
+        Ok(()) => {
+            let view = engine.view(app.id)?;
+            if let Some(at) = view.wanted.hold_until.filter(|_| view.wanted.release == Some(release.version)) {
+                let seconds = at.since_ms(parts.clock.now()).div_ceil(1000);
+                output.line(&format!("       Preboot: the new dynos are up and take over in {seconds} s."));
+            }
+            if view.wanted.types.iter().any(|t| t.ptype == WEB && t.quantity == 0) {
+                output.line("       No web dyno runs; the log tells why if you did not scale it down: tidemill ps:scale web=1");
+            }
+            output.line("Verifying deploy... done.");
+        }
         Err(reason) => {
             output.line("Verifying deploy... failed.");
             reason.lines().for_each(|line| output.line(&format!(" !     {line}")));
@@ -341,9 +352,16 @@ async fn no_phase_running(engine: &Engine, app: &App, output: &Output) -> Result
 async fn verify(engine: &Engine, app: &App, version: u64) -> Result<(), String> {
     let parts = &engine.shared.parts;
     let mut committed = parts.store.committed();
-    let limit = tokio::time::Instant::now() + parts.settings.boot_timeout + VERIFY_EXTRA;
+    let patience = parts.settings.boot_timeout + VERIFY_EXTRA;
+    let mut limit = tokio::time::Instant::now() + patience;
+    let mut up = 0;
     loop {
         committed.mark_unchanged();
+        let now_up = engine.view(app.id).map_err(|e| e.to_string())?.dynos.iter().filter(|d| is_up(d, version)).count();
+        if now_up > up {
+            limit = tokio::time::Instant::now() + patience; // in steps each dyno has its own time to boot
+        }
+        up = now_up;
         if let Some(verdict) = verdict(engine, app, version).map_err(|e| e.to_string())? {
             return verdict;
         }
@@ -355,10 +373,14 @@ async fn verify(engine: &Engine, app: &App, version: u64) -> Result<(), String> 
     }
 }
 
+fn is_up(dyno: &Dyno, version: u64) -> bool {
+    dyno.release == version && dyno.ptype == WEB && dyno.state == DynoState::Up
+}
+
 /// `None` while it is open.
 fn verdict(engine: &Engine, app: &App, version: u64) -> Result<Option<Result<(), String>>, StoreError> {
     let parts = &engine.shared.parts;
-    let view = rows::view(&parts.store, app.id)?;
+    let view = engine.view(app.id)?;
     let Some(row) = view.app else { return Ok(Some(Err("The app was destroyed.".into()))) };
     let release = parts.store.get(&tables::RELEASES, &(app.id, version))?;
     if release.as_ref().is_some_and(|r| r.status == ReleaseStatus::Pending) {
@@ -377,7 +399,10 @@ fn verdict(engine: &Engine, app: &App, version: u64) -> Result<Option<Result<(),
         let reason = format!("v{version} did not start: its web dyno crashed. There is no older release to go back to.");
         return Ok(Some(Err(with_last_lines(engine, app, reason))));
     }
-    Ok(None)
+    // With preboot nobody waits for the hold: the new dynos are up, and take over when it ends.
+    let wanted_web = view.wanted.types.iter().find(|t| t.ptype == WEB).map_or(0, |t| t.quantity as usize);
+    let all_up = view.dynos.iter().filter(|d| is_up(d, version)).count() >= wanted_web;
+    Ok((view.wanted.hold_until.is_some() && all_up).then_some(Ok(())))
 }
 
 /// What the user would look up next.

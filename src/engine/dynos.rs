@@ -6,26 +6,19 @@
 //! crash: cage ended while it should run -> row "crashed" -> the planner decides when to try again
 //! ```
 
-use crate::{Engine, attach, environment, memory, rows, sinks::DynoSink};
+use crate::{
+    Engine, attach,
+    boot::{StartSlot, boot, is_stopping},
+    environment, memory, metadata, rows,
+    sinks::DynoSink,
+};
 use domain::{AppId, Dyno, DynoKind, DynoState, EventBody, limits::STOP_GRACE_MS, plan::WEB, restart::count_after_crash};
 use runtime::{Exit, Mount, Network, Spec};
-use std::{
-    collections::BTreeMap,
-    fs,
-    net::{IpAddr, SocketAddr},
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, fs, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 use store::{ReadRows, StoreError, tables};
-use tokio::net::TcpStream;
 
 /// Requests in flight may take this long before SIGTERM is sent; then they have the dyno's own grace.
 const DRAIN_LIMIT: Duration = Duration::from_secs(20);
-/// First and longest pause between looks at a booting dyno's port. There is nothing to wait on: the app tells nobody.
-const PROBE_FIRST: Duration = Duration::from_millis(10);
-const PROBE_LONGEST: Duration = Duration::from_millis(200);
-
 /// A slot to fill.
 pub struct Wish {
     pub app: AppId,
@@ -138,6 +131,14 @@ pub async fn stop(engine: &Engine, id: domain::DynoId) -> Result<(), StoreError>
 /// One task per dyno, from start (or take-over) to the end.
 async fn live(engine: Engine, mut dyno: Dyno, sink: Arc<DynoSink>, fresh: bool) {
     let parts = &engine.shared.parts;
+    let slot = if fresh { StartSlot::take(&engine).await } else { None };
+    if fresh && engine.is_closing() {
+        return; // the next daemon finds the row
+    }
+    if fresh && is_stopping(&engine, &dyno) {
+        // It was told to stop while it waited in line: there is nothing to stop.
+        return record_end(&engine, &dyno, &sink).await;
+    }
     let exit = if fresh { begin(&engine, &dyno, &sink).await.map(|address| dyno.address = Some(address)) } else { Ok(()) };
     let watch = tokio::spawn(memory::watch(engine.clone(), dyno.clone(), sink.clone()));
     let exit = match exit {
@@ -147,7 +148,7 @@ async fn live(engine: Engine, mut dyno: Dyno, sink: Arc<DynoSink>, fresh: bool) 
                 let _ = parts.runtime.stop(dyno.id, STOP_GRACE_MS).await; // the stop came before there was a cage
             }
             if !stopped_early && dyno.state == DynoState::Starting {
-                boot(&engine, &dyno, &sink).await
+                boot(&engine, &dyno, &sink, slot).await
             } else {
                 parts.runtime.wait(dyno.id).await.unwrap_or_else(|e| lost(&e.to_string()))
             }
@@ -156,7 +157,11 @@ async fn live(engine: Engine, mut dyno: Dyno, sink: Arc<DynoSink>, fresh: bool) 
     };
     watch.abort();
     tell_end(&dyno, &sink, &exit).await;
-    if let Err(e) = ended(&engine, &dyno, &sink).await {
+    record_end(&engine, &dyno, &sink).await;
+}
+
+async fn record_end(engine: &Engine, dyno: &Dyno, sink: &DynoSink) {
+    if let Err(e) = ended(engine, dyno, sink).await {
         tracing::error!(error = %e, dyno = %dyno.id, "engine.end_not_recorded");
     }
 }
@@ -176,11 +181,6 @@ pub async fn tell_end(dyno: &Dyno, sink: &DynoSink, exit: &Exit) {
 
 pub fn lost(reason: &str) -> Exit {
     Exit { status: 137, oom: false, platform_error: Some(reason.into()) }
-}
-
-fn is_stopping(engine: &Engine, dyno: &Dyno) -> bool {
-    let row = engine.shared.parts.store.get(&tables::DYNOS, &dyno.id);
-    row.is_ok_and(|row| row.is_none_or(|d| d.state == DynoState::Stopping))
 }
 
 /// Unpacks the slug and starts the cage; returns its address.
@@ -207,14 +207,18 @@ fn home(engine: &Engine, dyno: &Dyno) -> PathBuf {
     engine.shared.parts.settings.dyno_dir.join(dyno.id.to_string())
 }
 
-/// The environment of a dyno: defaults, config vars of its release, and what came with the call.
+/// The environment of a dyno: defaults, what the app wants to know of itself, config vars of its release, and what came with
+/// the call.
 pub fn variables(engine: &Engine, dyno: &Dyno) -> Result<BTreeMap<String, String>, service::Error> {
     let parts = &engine.shared.parts;
     let release = parts.store.get(&tables::RELEASES, &(dyno.app, dyno.release))?;
     let release = release.ok_or_else(|| service::Error::internal("a dyno names a release that is not there"))?;
     let config = service::read_config(&parts.store, &parts.sealer, dyno.app, release.config_version)?;
     let extra = service::read_dyno_env(&parts.store, &parts.sealer, dyno.id)?;
-    Ok(environment::variables(dyno, config, extra))
+    let app = parts.store.get(&tables::APPS, &dyno.app)?;
+    let slug = rows::slug_of(&parts.store, dyno.app, dyno.release)?;
+    let metadata = app.zip(slug).map(|(app, slug)| metadata::variables(&app, &release, &slug, dyno, &parts.settings.domain));
+    Ok(environment::variables(dyno, metadata.unwrap_or_default(), config, extra))
 }
 
 async fn prepare(engine: &Engine, dyno: &Dyno) -> Result<Spec, Problem> {
@@ -257,46 +261,6 @@ async fn prepare(engine: &Engine, dyno: &Dyno) -> Result<Spec, Problem> {
         root,
         stdio: attach::stdio(dyno.attach),
     })
-}
-
-/// Waits until the dyno is up or ends; then waits for its end.
-async fn boot(engine: &Engine, dyno: &Dyno, sink: &DynoSink) -> Exit {
-    let parts = &engine.shared.parts;
-    let wait = async { parts.runtime.wait(dyno.id).await.unwrap_or_else(|e| lost(&e.to_string())) };
-    tokio::pin!(wait);
-    if let Some(address) = dyno.socket_address() {
-        let limit = parts.settings.boot_timeout;
-        tokio::select! {
-            exit = &mut wait => return exit,
-            bound = tokio::time::timeout(limit, accepts(address)) => if bound.is_err() && !is_stopping(engine, dyno) {
-                let seconds = limit.as_secs();
-                sink.platform(&format!("Error R10 (Boot timeout) -> Web process failed to bind to $PORT within {seconds} seconds of launch"));
-                sink.platform("Stopping process with SIGKILL");
-                let _ = parts.runtime.stop(dyno.id, 0).await; // ended meanwhile is as good
-                return wait.await;
-            }
-        }
-    }
-    match engine.set_up(dyno).await {
-        Ok(Some(_)) => {
-            sink.platform("State changed from starting to up");
-            if let Err(e) = engine.shared.routes.refresh(parts, dyno.app) {
-                tracing::error!(error = %e, "engine.routes_failed");
-            }
-        }
-        Ok(None) => {}
-        Err(e) => tracing::error!(error = %e, dyno = %dyno.id, "engine.state_not_recorded"),
-    }
-    wait.await
-}
-
-/// Returns when something accepts there, seen from outside of the dyno.
-async fn accepts(address: SocketAddr) {
-    let mut pause = PROBE_FIRST;
-    while TcpStream::connect(address).await.is_err() {
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(PROBE_LONGEST);
-    }
 }
 
 /// The cage is empty: record it, free everything.

@@ -21,10 +21,17 @@ pub fn argv(command: &str) -> Vec<String> {
     ["/bin/bash", "-c", START, "bash", command].map(String::from).to_vec()
 }
 
-/// Config vars over the defaults, and over those what came with the call for a one-off; PORT and DYNO stay the platform's.
-pub fn variables(dyno: &Dyno, config: BTreeMap<String, String>, extra: BTreeMap<String, String>) -> BTreeMap<String, String> {
+/// Config vars over the defaults and what the app wants to know of itself, and over those what came with the call for a
+/// one-off; PORT and DYNO stay the platform's.
+pub fn variables(
+    dyno: &Dyno,
+    metadata: BTreeMap<String, String>,
+    config: BTreeMap<String, String>,
+    extra: BTreeMap<String, String>,
+) -> BTreeMap<String, String> {
     let mut all: BTreeMap<String, String> =
         [("PATH", PATH), ("HOME", "/app"), ("PWD", "/app"), ("PS1", PS1)].map(|(k, v)| (k.to_string(), v.to_string())).into();
+    all.extend(metadata);
     all.extend(config);
     all.extend(extra);
     all.insert("DYNO".into(), dyno.name());

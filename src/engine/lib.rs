@@ -5,17 +5,20 @@
 
 mod actor;
 mod attach;
+mod boot;
 mod builds;
 mod dynos;
 mod environment;
 mod fetch;
 mod memory;
+mod metadata;
 mod one_offs;
 mod pools;
 mod routes;
 mod rows;
 mod scheduler;
 mod sinks;
+mod sleep;
 
 pub use attach::Meetings;
 pub use fetch::fetch_into;
@@ -82,6 +85,14 @@ pub struct Settings {
     pub builds_at_once: usize,
     /// Dynos are replaced when they are older than this and a random part; `None`: never.
     pub cycle_after: Option<Duration>,
+    /// Apps with Eco web dynos sleep after this time without a request; zero: never.
+    pub sleep_after: Duration,
+    /// With preboot the old web dynos serve on for so long.
+    pub preboot_hold: Duration,
+    /// Bytes that the dynos of the host may be promised; `None` for no limit.
+    pub capacity_bytes: Option<u64>,
+    /// Dynos of the formation that boot at the same time on this host.
+    pub starts_at_once: usize,
 }
 
 /// The running engine.
@@ -97,6 +108,10 @@ struct Shared {
     users: pools::Users,
     ports: pools::Ports,
     build_slots: Semaphore,
+    /// Booting dynos of the formation, on the whole host.
+    start_slots: Arc<Semaphore>,
+    /// Held from looking at how much memory is left to the rows that take it.
+    room: tokio::sync::Mutex<()>,
     /// One task per dyno.
     lives: TaskTracker,
     schedules_changed: Notify,
@@ -115,6 +130,7 @@ impl Engine {
     /// When the store can not be read.
     pub async fn start(parts: Parts) -> Result<Self, service::Error> {
         let build_slots = Semaphore::new(parts.settings.builds_at_once);
+        let start_slots = Arc::new(Semaphore::new(parts.settings.starts_at_once));
         let started_at = parts.clock.now();
         let shared = Arc::new(Shared {
             started_at,
@@ -124,6 +140,8 @@ impl Engine {
             users: pools::Users::default(),
             ports: pools::Ports::new(),
             build_slots,
+            start_slots,
+            room: tokio::sync::Mutex::default(),
             lives: TaskTracker::new(),
             schedules_changed: Notify::new(),
             one_offs: Mutex::default(),
@@ -222,6 +240,10 @@ impl Engine {
                     tracing::error!(error = %e, "engine.routes_failed");
                 }
                 self.wake(app);
+            }
+            EventBody::CapacityShort { text } => {
+                let text = format!("No web dyno is started: {text} Then: tidemill ps:scale web=1");
+                self.shared.parts.logs.app(app).write("app", "api", text);
             }
             _ => self.wake(app),
         }

@@ -8,7 +8,7 @@
 use crate::{
     Engine,
     attach::{self, Attached, Client, Pieces},
-    dynos, memory, rows,
+    dynos, memory,
     sinks::DynoSink,
 };
 use domain::{
@@ -265,7 +265,7 @@ impl Engine {
             Ok::<_, service::Error>(Some(good))
         };
         if self.shared.parts.store.commit(work).await? == Some(false) {
-            let serving = rows::view(&self.shared.parts.store, app)?.app.and_then(|row| row.current);
+            let serving = self.view(app)?.app.and_then(|row| row.current);
             let serving = serving.map_or_else(|| "nothing".into(), |v| format!("v{v}"));
             let text = format!("Release v{version} failed in its release phase; {serving} is still serving");
             self.shared.parts.logs.app(app).write("app", "api", text);

@@ -1,8 +1,11 @@
 //! From rows to the router's table.
 
 use crate::{Parts, rows};
-use domain::{AppId, Dyno, DynoId, DynoKind, DynoState, plan::WEB};
-use router::{AppRoute, Backend, Table};
+use domain::{
+    AppId, Dyno, DynoId, DynoKind, DynoState,
+    plan::{WEB, serving},
+};
+use router::{AppRoute, Backend, Table, Traffic};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -17,6 +20,7 @@ pub struct Routes(Mutex<State>);
 struct State {
     apps: HashMap<AppId, (Arc<AppRoute>, Vec<String>)>,
     backends: HashMap<DynoId, Arc<Backend>>,
+    traffic: HashMap<AppId, Arc<Traffic>>,
     generation: u64,
 }
 
@@ -28,21 +32,26 @@ impl Routes {
     /// Reads an app anew and publishes.
     pub fn refresh(&self, parts: &Parts, app: AppId) -> Result<(), StoreError> {
         let mut state = self.state();
-        let view = rows::view(&parts.store, app)?;
+        let view = rows::view(&parts.store, app, parts.settings.preboot_hold)?;
         let Some(row) = view.app else {
             state.apps.remove(&app);
+            state.traffic.remove(&app);
             publish(&mut state, parts);
             return Ok(());
         };
         let web: Vec<&Dyno> = view.dynos.iter().filter(|d| d.ptype == WEB && d.kind == DynoKind::Formation).collect();
-        let backends = web.iter().filter(|d| d.state == DynoState::Up).filter_map(|d| backend(&mut state, d)).collect();
+        let asleep = view.wanted.asleep;
+        // A dyno that is about to stop is no reason not to ask for the app to wake.
+        let serving = if asleep { Vec::new() } else { serving(&view.wanted, &view.dynos, parts.clock.now()) };
+        let backends = serving.into_iter().filter_map(|d| backend(&mut state, d)).collect();
+        let traffic = state.traffic.entry(app).or_default().clone();
         let wanted_web = view.wanted.types.iter().find(|t| t.ptype == WEB).map_or(0, |t| t.quantity);
         let deployed = match row.current {
             Some(version) => rows::slug_of(&parts.store, app, version)?.is_some(),
             None => false,
         };
         let crashed = web.iter().filter(|d| d.state == DynoState::Crashed).count();
-        let starting = web.iter().any(|d| d.state == DynoState::Starting) || (wanted_web > 0 && crashed == 0);
+        let starting = asleep || web.iter().any(|d| d.state == DynoState::Starting) || (wanted_web > 0 && crashed == 0);
         let mut hosts = vec![format!("{}.{}", row.name, parts.settings.domain)];
         let domains = parts.store.scan(&tables::DOMAINS, &())?;
         hosts.extend(domains.into_iter().filter(|d| d.app == app).map(|d| d.hostname));
@@ -53,6 +62,8 @@ impl Routes {
             deployed,
             wants_web: wanted_web > 0,
             starting,
+            asleep,
+            traffic,
             backends,
         };
         state.apps.insert(app, (Arc::new(route), hosts));
@@ -64,7 +75,13 @@ impl Routes {
     pub fn remove(&self, parts: &Parts, app: AppId) {
         let mut state = self.state();
         state.apps.remove(&app);
+        state.traffic.remove(&app);
         publish(&mut state, parts);
+    }
+
+    /// What the router sees of an app.
+    pub fn traffic(&self, app: AppId) -> Arc<Traffic> {
+        self.state().traffic.entry(app).or_default().clone()
     }
 
     /// Takes the backend of a dyno out, for closing it.

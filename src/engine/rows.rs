@@ -3,10 +3,11 @@
 use crate::Engine;
 use domain::{
     App, AppId, Dyno, DynoId, DynoState, EventBody, ReleaseStatus, Slug,
-    plan::{Wanted, WantedType},
+    plan::{WEB, Wanted, WantedType},
     size,
 };
 use service::{Ctx, RELEASE};
+use std::time::Duration;
 use store::{ReadRows, StoreError, Tx, tables};
 
 /// What an app's actor looks at.
@@ -17,21 +18,30 @@ pub struct View {
     pub dynos: Vec<Dyno>,
 }
 
-/// Reads wanted and actual of an app.
-pub fn view(rows: &impl ReadRows, id: AppId) -> Result<View, StoreError> {
+/// Reads wanted and actual of an app. `preboot_hold` is how long old web dynos serve on where an app wants that.
+pub fn view(rows: &impl ReadRows, id: AppId, preboot_hold: Duration) -> Result<View, StoreError> {
     let mut dynos = Vec::new();
     for dyno in rows.scan(&tables::DYNO_BY_APP, &id)? {
         dynos.extend(rows.get(&tables::DYNOS, &dyno)?);
     }
     let app = rows.get(&tables::APPS, &id)?;
     let wanted = match &app {
-        Some(app) => wanted(rows, app)?,
-        None => Wanted { release: None, proven: true, fallback: None, generation: 0, types: Vec::new() },
+        Some(app) => wanted(rows, app, preboot_hold)?,
+        None => Wanted {
+            release: None,
+            proven: true,
+            fallback: None,
+            generation: 0,
+            asleep: false,
+            hold_until: None,
+            in_steps: false,
+            types: Vec::new(),
+        },
     };
     Ok(View { app, wanted, dynos })
 }
 
-fn wanted(rows: &impl ReadRows, app: &App) -> Result<Wanted, StoreError> {
+fn wanted(rows: &impl ReadRows, app: &App, preboot_hold: Duration) -> Result<Wanted, StoreError> {
     let slug = app.current.map(|version| slug_of(rows, app.id, version)).transpose()?.flatten();
     let mut types = Vec::new();
     if let Some(slug) = &slug {
@@ -45,7 +55,23 @@ fn wanted(rows: &impl ReadRows, app: &App) -> Result<Wanted, StoreError> {
         Some(version) if slug_of(rows, app.id, version)?.is_some() => Some(version),
         _ => None,
     };
-    Ok(Wanted { release: app.current, proven: app.proven == app.current, fallback, generation: app.generation, types })
+    let proven = app.proven == app.current;
+    let in_steps = app.in_steps.is_some() && app.in_steps == app.current;
+    // In steps there are no two sets, so nothing is warmed up beside what serves.
+    let preboots = !proven && !in_steps && fallback.is_some() && types.iter().any(|t| t.ptype == WEB && app.preboots(&t.size));
+    // From the moment in which it became the wanted one: a release phase changes its row last.
+    let release = app.current.filter(|_| preboots).map(|v| rows.get(&tables::RELEASES, &(app.id, v))).transpose()?.flatten();
+    let hold_ms = u64::try_from(preboot_hold.as_millis()).unwrap_or(u64::MAX);
+    Ok(Wanted {
+        release: app.current,
+        proven,
+        fallback,
+        generation: app.generation,
+        asleep: app.asleep_since.is_some(),
+        hold_until: release.map(|release| release.updated_at.plus_ms(hold_ms)),
+        in_steps,
+        types,
+    })
 }
 
 /// The code of a release.
@@ -55,6 +81,11 @@ pub fn slug_of(rows: &impl ReadRows, app: AppId, version: u64) -> Result<Option<
 }
 
 impl Engine {
+    /// [`view`] with the settings of this installation.
+    pub(crate) fn view(&self, id: AppId) -> Result<View, StoreError> {
+        view(&self.shared.parts.store, id, self.shared.parts.settings.preboot_hold)
+    }
+
     /// Changes a dyno's row and appends the event; `None` when the row is gone or `change` declines.
     pub(crate) async fn update_dyno(
         &self,
@@ -132,6 +163,7 @@ impl Engine {
                 return Ok(());
             }
             row.proven = Some(version);
+            row.in_steps = None;
             tx.put(&tables::APPS, &app, &row)?;
             // Types that the proven release does not have are gone for good.
             if let Some(slug) = slug_of(tx, app, version)? {
@@ -146,21 +178,47 @@ impl Engine {
         self.shared.parts.store.commit(work).await
     }
 
-    /// The wanted release did not come up: it failed, and the proven one is wanted again. True when that was done.
-    pub(crate) async fn fail_release(&self, app: AppId, version: u64) -> Result<Option<u64>, StoreError> {
+    /// The wanted release is rolled out slot by slot from now on. False when it was so already, or is not wanted any more.
+    pub(crate) async fn step(&self, app: AppId, version: u64) -> Result<bool, StoreError> {
+        let ctx = self.ctx();
+        let work = move |tx: &mut Tx| {
+            let Some(mut row) = tx.get(&tables::APPS, &app)? else { return Ok(false) };
+            if row.current != Some(version) || row.in_steps == Some(version) {
+                return Ok(false);
+            }
+            row.in_steps = Some(version);
+            tx.put(&tables::APPS, &app, &row)?;
+            release_event(tx, &ctx, app, version)?;
+            Ok(true)
+        };
+        self.shared.parts.store.commit(work).await
+    }
+
+    /// The wanted release did not come up: it failed, and the proven one is wanted again. Answers that one, and whether
+    /// config vars went with the failed one; `None` when it is not so any more.
+    pub(crate) async fn fail_release(&self, app: AppId, version: u64) -> Result<Option<(u64, bool)>, StoreError> {
         let ctx = self.ctx();
         let work = move |tx: &mut Tx| {
             let Some(mut row) = tx.get(&tables::APPS, &app)? else { return Ok(None) };
             let Some(fallback) = row.proven.filter(|_| row.current == Some(version)) else { return Ok(None) };
             row.current = Some(fallback);
-            tx.put(&tables::APPS, &app, &row)?;
+            row.in_steps = None;
+            let mut config_goes = false;
             if let Some(mut release) = tx.get(&tables::RELEASES, &(app, version))? {
+                // Config vars that it brought go with it, as after a release phase that failed: what people see and what
+                // the next release gets is what serves.
+                let before = tx.get(&tables::RELEASES, &(app, fallback))?;
+                if let Some(before) = before.filter(|_| release.config_version == version && row.config_version == version) {
+                    row.config_version = before.config_version;
+                    config_goes = true;
+                }
                 release.status = ReleaseStatus::Failed;
                 release.updated_at = ctx.now;
                 tx.put(&tables::RELEASES, &(app, version), &release)?;
             }
+            tx.put(&tables::APPS, &app, &row)?;
             release_event(tx, &ctx, app, version)?;
-            Ok(Some(fallback))
+            Ok(Some((fallback, config_goes)))
         };
         self.shared.parts.store.commit(work).await
     }

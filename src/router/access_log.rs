@@ -1,6 +1,6 @@
 //! One line for each request, whatever becomes of it (`router.md` section 11).
 
-use crate::Code;
+use crate::{Code, traffic::Open};
 use domain::AppId;
 use logs::{AppLog, Logs};
 use std::{fmt::Write, sync::Arc, time::Instant};
@@ -28,6 +28,8 @@ pub struct AccessLog {
     pub code: Option<Code>,
     /// True when the answer was delivered whole.
     pub complete: bool,
+    /// Counts as traffic while the line is not written.
+    pub open: Option<Open>,
 }
 
 /// What is known before a dyno is chosen.
@@ -66,6 +68,7 @@ impl AccessLog {
             bytes: None,
             code: None,
             complete: false,
+            open: None,
         }
     }
 

@@ -9,13 +9,17 @@ mod access_log;
 mod code;
 mod headers;
 mod listener;
+mod probe;
 mod proxy;
 #[cfg(test)]
 mod proxy_tests;
 mod table;
+mod traffic;
 mod upstream;
 
 pub use code::Code;
 pub use listener::{Doors, Listener, Meet, Shutdown, Stream};
+pub use probe::probe;
 pub use proxy::{Body, BoxError, Control, ControlFuture, Router};
 pub use table::{AppRoute, Backend, Claim, Table};
+pub use traffic::Traffic;

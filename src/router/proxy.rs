@@ -120,6 +120,7 @@ impl Router {
                 protocol: peer.proto,
             },
         );
+        log.open = refusal(route).is_none().then(|| route.traffic.begin());
         let is_head = request.method() == Method::HEAD;
         let result = self.connect(host, route).await;
         let (claim, sender, connect_ms) = match result {
@@ -165,6 +166,9 @@ impl Router {
             }
             if let Some(code) = refusal(&route) {
                 return Err((code, None));
+            }
+            if route.asleep {
+                route.traffic.ask_to_wake();
             }
             while let Some(claim) = choose(&route).filter(|_| attempts < ATTEMPTS_MAX) {
                 let backend = claim.backend().clone();

@@ -1,6 +1,6 @@
 //! Cases of the proxy that need a hand on the connections.
 
-use crate::{AppRoute, Backend, Listener, Router, Shutdown, Table, proxy::Body, upstream};
+use crate::{AppRoute, Backend, Listener, Router, Shutdown, Table, Traffic, proxy::Body, upstream};
 use http::Response;
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
@@ -15,6 +15,8 @@ use uuid::Uuid;
 struct World {
     address: SocketAddr,
     backend: Arc<Backend>,
+    router: Arc<Router>,
+    traffic: Arc<Traffic>,
     _dir: tempfile::TempDir,
 }
 
@@ -27,22 +29,30 @@ async fn world(dyno: SocketAddr) -> World {
     });
     let router = Router::new("localhost".into(), control, logs);
     let backend = Backend::new(Uuid::from_u128(1).into(), "web.1".into(), dyno);
+    let traffic = Arc::default();
+    assert!(router.publish(table(1, vec![backend.clone()], &traffic)));
+    let socket = TcpListener::bind("127.0.0.1:0").await.expect("socket");
+    let address = socket.local_addr().expect("address");
+    let listener = Listener { socket, proto: "http", port: address.port(), doors: None };
+    tokio::spawn(listener.serve(router.clone(), Shutdown::new(), Duration::ZERO));
+    World { address, backend, router, traffic, _dir: dir }
+}
+
+/// A table with `shop.localhost`, asleep without a dyno.
+fn table(generation: u64, backends: Vec<Arc<Backend>>, traffic: &Arc<Traffic>) -> Table {
     let route = AppRoute {
         app: Uuid::from_u128(2).into(),
         name: "shop".into(),
         maintenance: false,
         deployed: true,
         wants_web: true,
-        starting: false,
-        backends: vec![backend.clone()],
+        starting: backends.is_empty(),
+        asleep: backends.is_empty(),
+        traffic: traffic.clone(),
+        backends,
     };
     let hosts = [("shop.localhost".to_string(), Arc::new(route))].into();
-    assert!(router.publish(Table { generation: 1, hosts, ..Table::default() }));
-    let socket = TcpListener::bind("127.0.0.1:0").await.expect("socket");
-    let address = socket.local_addr().expect("address");
-    let listener = Listener { socket, proto: "http", port: address.port(), doors: None };
-    tokio::spawn(listener.serve(router, Shutdown::new(), Duration::ZERO));
-    World { address, backend, _dir: dir }
+    Table { generation, hosts, ..Table::default() }
 }
 
 impl World {
@@ -102,4 +112,29 @@ async fn a_request_on_a_connection_that_is_just_closing_is_sent_on_another() {
     assert!(world.get().await.starts_with("HTTP/1.1 200"));
     closing.await.expect("closed");
     assert!(upstream::connect(world.backend.address).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_request_to_a_sleeping_app_is_held_asks_once_and_is_served_when_it_is_awake() {
+    let socket = TcpListener::bind("127.0.0.1:0").await.expect("socket");
+    let world = Arc::new(world(socket.local_addr().expect("address")).await);
+    serve(socket);
+    assert!(world.router.publish(table(2, Vec::new(), &world.traffic)));
+    let waiting: Vec<_> = (0..3)
+        .map(|_| {
+            let world = world.clone();
+            tokio::spawn(async move { world.get().await })
+        })
+        .collect();
+    tokio::time::timeout(Duration::from_secs(30), world.traffic.wake_asked()).await.expect("the engine is asked");
+    assert!(world.traffic.wake_is_wanted());
+    // A table that changes nothing for the app wakes nobody up and asks nobody again.
+    assert!(world.router.publish(table(3, Vec::new(), &world.traffic)));
+    assert!(world.router.publish(table(4, vec![world.backend.clone()], &world.traffic)));
+    for answer in waiting {
+        assert!(answer.await.expect("task").starts_with("HTTP/1.1 200"));
+    }
+    assert!(world.traffic.seen().last > domain::UnixMs(0));
+    let again = tokio::time::timeout(Duration::from_millis(10), world.traffic.wake_asked()).await;
+    assert!(again.is_err(), "asked once");
 }

@@ -1,6 +1,6 @@
 //! The routing table: an immutable snapshot, and the backends that several snapshots share.
 
-use crate::upstream::Pool;
+use crate::{traffic::Traffic, upstream::Pool};
 use domain::{AppId, DynoId};
 use std::{
     collections::HashMap,
@@ -55,6 +55,10 @@ pub struct AppRoute {
     pub wants_web: bool,
     /// Some web dyno is starting or about to.
     pub starting: bool,
+    /// It sleeps; a request wakes it.
+    pub asleep: bool,
+    /// Requests of the app, the same in every table.
+    pub traffic: Arc<Traffic>,
     /// Web dynos that accept.
     pub backends: Vec<Arc<Backend>>,
 }
@@ -182,6 +186,8 @@ mod tests {
             deployed: true,
             wants_web: true,
             starting: false,
+            asleep: false,
+            traffic: Arc::default(),
             backends: vec![],
         })
     }

@@ -204,6 +204,10 @@ fn blank_app(ctx: &Ctx, name: String) -> Result<App> {
         released_at: None,
         repo_bytes: None,
         slug_bytes: None,
+        asleep_since: None,
+        in_steps: None,
+        features: BTreeMap::new(),
+        health_check: None,
     })
 }
 

@@ -1,6 +1,6 @@
 //! Formation: how many dynos of which type and size.
 
-use crate::{Action, Ctx, Error, Result, Service, find_app, one_offs::RELEASE};
+use crate::{Action, Ctx, Error, Result, Service, capacity, dynos, find_app, one_offs::RELEASE};
 use domain::{App, EventBody, Formation, SlugId, limits::DYNOS_PER_APP_MAX, plan::WEB, size};
 use std::collections::BTreeMap;
 use store::{ReadRows, Tx, tables};
@@ -37,7 +37,7 @@ impl std::str::FromStr for Quantity {
     }
 }
 
-/// After a new slug: types that are new get an entry; the first `web` starts with one. Types that are gone keep theirs,
+/// After a new slug: types that are new get an entry; the first `web` starts with one, if there is memory for it. Types that are gone keep theirs,
 /// unseen, until the release is proven: the way back needs them.
 ///
 /// # Errors
@@ -46,11 +46,21 @@ pub fn follow_slug(tx: &mut Tx, ctx: &Ctx, app: &App, slug: SlugId) -> Result<()
     let slug = tx.get(&tables::SLUGS, &slug)?.ok_or_else(|| Error::internal("a release names a slug that is not there"))?;
     let existing = tx.scan(&tables::FORMATION, &app.id)?;
     for ptype in slug.process_types.keys().filter(|t| !existing.iter().any(|f| f.ptype == **t)) {
+        let mut quantity = u32::from(ptype == WEB);
+        if quantity > 0 {
+            match capacity::check(tx, ctx, app, memory(size::DEFAULT_SIZE)) {
+                Err(e) if capacity::is_short(&e) => {
+                    quantity = 0;
+                    tx.event(ctx.now, Some(app.id), None, None, EventBody::CapacityShort { text: e.public })?;
+                }
+                other => other?,
+            }
+        }
         let entry = Formation {
             id: Uuid::new_v4(),
             app: app.id,
             ptype: ptype.clone(),
-            quantity: u32::from(ptype == WEB),
+            quantity,
             size: size::DEFAULT_SIZE.into(),
             created_at: ctx.now,
             updated_at: ctx.now,
@@ -65,6 +75,15 @@ pub(crate) fn current_types(rows: &impl ReadRows, app: &App) -> Result<BTreeMap<
     let slug = crate::config::current_slug(rows, app)?;
     let slug = slug.map(|id| rows.get(&tables::SLUGS, &id)).transpose()?.flatten();
     Ok(slug.map(|s| s.process_types).unwrap_or_default())
+}
+
+fn memory(size_name: &str) -> u64 {
+    size::find_or_default(size_name).memory_bytes
+}
+
+/// What these entries are promised.
+fn promised(entries: &[Formation]) -> u64 {
+    entries.iter().filter(|e| e.ptype != RELEASE).map(|e| u64::from(e.quantity) * memory(&e.size)).sum()
 }
 
 impl Service {
@@ -90,9 +109,11 @@ impl Service {
         let changed = self
             .store()
             .commit(move |tx| {
-                let types = current_types(tx, &find_app(tx, &id.to_string())?)?;
+                let mut app = find_app(tx, &id.to_string())?;
+                let types = current_types(tx, &app)?;
                 let mut all = tx.scan(&tables::FORMATION, &id)?;
                 all.retain(|entry| types.contains_key(&entry.ptype));
+                let before = promised(&all);
                 let mut named = Vec::new();
                 for change in changes {
                     let found = all.iter_mut().find(|f| f.ptype == change.ptype || f.id.to_string() == change.ptype);
@@ -109,7 +130,12 @@ impl Service {
                         "An app can have {DYNOS_PER_APP_MAX} dynos in all, this would be {total}."
                     )));
                 }
+                capacity::check(tx, &ctx2, &app, promised(&all).saturating_sub(before))?;
                 all.retain(|f| named.contains(&f.ptype));
+                dynos::forget_crashes(tx, id, &all)?;
+                if app.asleep_since.take().is_some() {
+                    tx.put(&tables::APPS, &id, &app)?;
+                }
                 for entry in &all {
                     tx.put(&tables::FORMATION, &(id, entry.ptype.clone()), entry)?;
                 }

@@ -1,6 +1,6 @@
 //! One-off dynos: rows that the engine starts once.
 
-use crate::{Action, Ctx, Error, Result, Service, auth::random_key, config::Config, find_app};
+use crate::{Action, Ctx, Error, Result, Service, auth::random_key, capacity, config::Config, find_app};
 use domain::{
     App, AppId, Attach, Dyno, DynoId, DynoKind, DynoState, EventBody, Meeting,
     limits::{ONE_OFF_SECONDS_MAX, ONE_OFFS_MAX, RELEASE_PHASE_SECONDS_MAX},
@@ -117,6 +117,7 @@ pub(crate) fn add(tx: &mut Tx, ctx: &Ctx, app: &App, ptype: &str, command: &str,
     let release = release_to_run(tx, app)?;
     let mut dyno = row(tx, ctx, app.id, release, ptype, command)?;
     dyno.size = size.into();
+    capacity::check(tx, ctx, app, size::find_or_default(size).memory_bytes)?;
     put(tx, ctx, &dyno)
 }
 
@@ -145,6 +146,7 @@ impl Service {
                         size::find(wanted).ok_or_else(|| Error::invalid(format!("There is no dyno size {wanted:?}.")))?;
                     dyno.size = found.name.into();
                 }
+                capacity::check(tx, &ctx2, &app, size::find_or_default(&dyno.size).memory_bytes)?;
                 dyno.time_to_live_s = new.time_to_live_s.or(dyno.time_to_live_s);
                 if !new.env.is_empty() {
                     let plain = serde_json::to_vec(&new.env).map_err(|e| Error::internal(e.to_string()))?;

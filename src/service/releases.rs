@@ -51,6 +51,7 @@ pub fn add_release(tx: &mut Tx, ctx: &Ctx, app: &mut App, draft: ReleaseDraft) -
         app.current = Some(release.version);
         app.config_version = release.config_version;
     }
+    app.asleep_since = None;
     app.released_at = Some(ctx.now);
     app.updated_at = ctx.now;
     tx.put(&tables::RELEASES, &(app.id, release.version), &release)?;

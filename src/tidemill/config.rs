@@ -1,5 +1,6 @@
 //! Configuration: flags over environment over file over defaults. Every problem is found before the first is told.
 
+use crate::host;
 use clap::Parser;
 use runtime::native::network::{DEFAULT_SUBNET, DynoNetwork};
 use serde::Deserialize;
@@ -63,6 +64,21 @@ pub struct Flags {
     /// Seconds after which a dyno is replaced, a random part of up to 15 % on top; 0: never [default: 86400]
     #[arg(long, env = "TIDEMILL_CYCLE_AFTER_S")]
     cycle_after_s: Option<String>,
+    /// Seconds without a request after which an app with Eco web dynos sleeps; 0: never [default: 1800]
+    #[arg(long, env = "TIDEMILL_SLEEP_AFTER_S")]
+    sleep_after_s: Option<String>,
+    /// Seconds from a release on for which the old web dynos of an app with preboot serve [default: 180]
+    #[arg(long, env = "TIDEMILL_PREBOOT_HOLD_S")]
+    preboot_hold_s: Option<String>,
+    /// MiB of memory of this host for dynos; 0: no limit [default: its memory and swap]
+    #[arg(long, env = "TIDEMILL_CAPACITY_MB")]
+    capacity_mb: Option<String>,
+    /// So much of it, in percent, may be promised to dynos, which seldom use all of their quota [default: 200]
+    #[arg(long, env = "TIDEMILL_OVERCOMMIT_PERCENT")]
+    overcommit_percent: Option<String>,
+    /// Dynos that boot at the same time, as after a reboot of this host [default: 2 for each processor, at least 4]
+    #[arg(long, env = "TIDEMILL_STARTS_AT_ONCE")]
+    starts_at_once: Option<String>,
     /// Let builds fetch sources and buildpack archives from private addresses: true or false [default: false]
     #[arg(long, env = "TIDEMILL_ALLOW_PRIVATE_SOURCES")]
     allow_private_sources: Option<String>,
@@ -94,6 +110,11 @@ struct FileValues {
     tree_mb_max: Option<toml::Value>,
     crash_backoff_s: Option<toml::Value>,
     cycle_after_s: Option<toml::Value>,
+    sleep_after_s: Option<toml::Value>,
+    preboot_hold_s: Option<toml::Value>,
+    capacity_mb: Option<toml::Value>,
+    overcommit_percent: Option<toml::Value>,
+    starts_at_once: Option<toml::Value>,
     allow_private_sources: Option<toml::Value>,
     stop_dynos: Option<toml::Value>,
     shutdown_s: Option<toml::Value>,
@@ -117,12 +138,25 @@ pub struct Config {
     pub tree_mb_max: u64,
     pub crash_backoff_s: Option<Vec<u64>>,
     pub cycle_after_s: u64,
+    pub sleep_after_s: u64,
+    pub preboot_hold_s: u64,
+    pub capacity_mb: u64,
+    pub overcommit_percent: u64,
+    pub starts_at_once: usize,
     pub allow_private_sources: bool,
     pub stop_dynos: bool,
     pub shutdown_s: u64,
 }
 
 const DEFAULT_FILE: &str = "/etc/tidemill/tidemill.toml";
+
+impl Config {
+    /// Bytes that may be promised to dynos; `None` for no limit.
+    pub fn capacity_bytes(&self) -> Option<u64> {
+        let bytes = (self.capacity_mb << 20).saturating_mul(self.overcommit_percent) / 100;
+        (bytes > 0).then_some(bytes)
+    }
+}
 
 /// Collects problems while values are read.
 struct Reader {
@@ -143,6 +177,12 @@ impl Reader {
             let number = text.parse::<u64>().ok().filter(|n| (from..=to).contains(n));
             number.ok_or_else(|| format!("must be a number from {from} to {to}"))
         })
+    }
+
+    /// A number of things at the same time, at least 4 when nothing is said.
+    fn count(&mut self, key: &str, value: Option<String>, default: usize) -> usize {
+        let default = default.max(4);
+        usize::try_from(self.number(key, value, default as u64, 1, 10_000)).unwrap_or(default)
     }
 
     fn switch(&mut self, key: &str, value: Option<String>) -> bool {
@@ -249,6 +289,23 @@ pub fn read(flags: Flags) -> Result<Config, Vec<String>> {
         tree_mb_max: reader.number("tree_mb_max", flags.tree_mb_max.or(text(file.tree_mb_max)), 2048, 1, 1 << 20),
         crash_backoff_s: reader.parsed("crash_backoff_s", flags.crash_backoff_s.or(text(file.crash_backoff_s)), None, seconds),
         cycle_after_s: reader.number("cycle_after_s", flags.cycle_after_s.or(text(file.cycle_after_s)), 86_400, 0, 1 << 32),
+        sleep_after_s: reader.number("sleep_after_s", flags.sleep_after_s.or(text(file.sleep_after_s)), 1800, 0, 1 << 32),
+        preboot_hold_s: reader.number("preboot_hold_s", flags.preboot_hold_s.or(text(file.preboot_hold_s)), 180, 0, 86_400),
+        capacity_mb: reader.number(
+            "capacity_mb",
+            flags.capacity_mb.or(text(file.capacity_mb)),
+            host::memory_bytes() >> 20,
+            0,
+            1 << 32,
+        ),
+        overcommit_percent: reader.number(
+            "overcommit_percent",
+            flags.overcommit_percent.or(text(file.overcommit_percent)),
+            200,
+            10,
+            10_000,
+        ),
+        starts_at_once: reader.count("starts_at_once", flags.starts_at_once.or(text(file.starts_at_once)), 2 * host::cores()),
         allow_private_sources: reader
             .switch("allow_private_sources", flags.allow_private_sources.or(text(file.allow_private_sources))),
         stop_dynos: reader.switch("stop_dynos", flags.stop_dynos.or(text(file.stop_dynos))),

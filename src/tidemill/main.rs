@@ -4,6 +4,7 @@
 mod clock;
 mod config;
 mod demo;
+mod host;
 mod install;
 mod serve;
 mod stack;

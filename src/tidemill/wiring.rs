@@ -154,6 +154,7 @@ pub async fn start(config: Config) -> Result<Platform> {
     let expected = meetings.clone();
     let opened = tokio::task::spawn_blocking(move || open_service(&opening, address.port(), expected)).await?;
     let (service, store, logs, outputs, sealer) = opened?;
+    service.set_capacity(config.capacity_bytes()).await.context("write the capacity")?;
     remove_leftovers(&data);
     let mut public_ports = config.public_ports.clone();
     public_ports.extend((!address.ip().is_loopback()).then_some(address.port()));
@@ -204,6 +205,10 @@ pub async fn start(config: Config) -> Result<Platform> {
             backoff: config.crash_backoff_s.as_deref().map_or_else(Backoff::default, Backoff::from_seconds),
             builds_at_once: config.builds_at_once,
             cycle_after: (config.cycle_after_s > 0).then_some(Duration::from_secs(config.cycle_after_s)),
+            sleep_after: Duration::from_secs(config.sleep_after_s),
+            preboot_hold: Duration::from_secs(config.preboot_hold_s),
+            capacity_bytes: config.capacity_bytes(),
+            starts_at_once: config.starts_at_once,
         },
     })
     .await

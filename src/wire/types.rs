@@ -176,6 +176,32 @@ pub struct Release {
     pub user: UserRef,
 }
 
+/// A feature of an app.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct AppFeature {
+    pub id: Uuid,
+    pub name: String,
+    pub created_at: String,
+    pub description: String,
+    pub display_name: String,
+    pub doc_url: String,
+    pub enabled: bool,
+    pub feedback_email: String,
+    pub state: String,
+    pub updated_at: String,
+}
+
+/// The health check of web dynos; no resource of Heroku's. Times are seconds.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct HealthCheck {
+    pub path: String,
+    pub successes: u32,
+    pub timeout: u64,
+    pub interval: u64,
+}
+
 /// A scheduled one-off dyno.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[allow(missing_docs)]

@@ -25,6 +25,10 @@ pub fn app(n: u64) -> App {
         released_at: None,
         repo_bytes: None,
         slug_bytes: None,
+        asleep_since: None,
+        in_steps: None,
+        features: Default::default(),
+        health_check: None,
     }
 }
 

@@ -1,0 +1,48 @@
+//! Features that an app can switch on (`platform-api.md` section 13, `runtime.md` sections 4 and 11).
+
+/// One of them.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Feature {
+    /// As in the API.
+    pub name: &'static str,
+    /// Stable id shown by the API.
+    pub id: &'static str,
+    /// For lists.
+    pub display_name: &'static str,
+    /// What it does.
+    pub description: &'static str,
+}
+
+/// New web dynos are warm before they take over.
+pub const PREBOOT: &str = "preboot";
+/// Dynos are told about app, release and dyno.
+pub const DYNO_METADATA: &str = "runtime-dyno-metadata";
+/// Dynos are told about the build, in place of the slug.
+pub const BUILD_METADATA: &str = "runtime-dyno-build-metadata";
+
+/// All of them, by name.
+pub const FEATURES: &[Feature] = &[
+    Feature {
+        name: PREBOOT,
+        id: "7e4bd2a0-93c1-4d0c-9f57-2a5c0d6b1e01",
+        display_name: "Preboot",
+        description: "New web dynos start beside the old ones and take over when they are warm. For Standard sizes and up.",
+    },
+    Feature {
+        name: BUILD_METADATA,
+        id: "7e4bd2a0-93c1-4d0c-9f57-2a5c0d6b1e02",
+        display_name: "Dyno build metadata",
+        description: "Dynos get HEROKU_BUILD_COMMIT and HEROKU_BUILD_DESCRIPTION in place of the variables of the slug.",
+    },
+    Feature {
+        name: DYNO_METADATA,
+        id: "7e4bd2a0-93c1-4d0c-9f57-2a5c0d6b1e03",
+        display_name: "Dyno metadata",
+        description: "Dynos get HEROKU_APP_ID, HEROKU_DYNO_ID, HEROKU_RELEASE_VERSION and others in their environment.",
+    },
+];
+
+/// Finds one by name or id.
+pub fn find(name_or_id: &str) -> Option<&'static Feature> {
+    FEATURES.iter().find(|f| f.name == name_or_id || f.id == name_or_id)
+}
