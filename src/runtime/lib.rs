@@ -203,6 +203,10 @@ pub trait Sink: Send + Sync {
 pub struct Capabilities {
     /// Name of the driver.
     pub driver: &'static str,
+    /// Something really runs; a driver for tests of other rooms only plays the life of cages.
+    pub processes: bool,
+    /// [`Limits::cores`] is what the cage sees.
+    pub cores: bool,
     /// Memory, process and CPU limits are enforced.
     pub limits: bool,
     /// Every dyno has a user of its own.

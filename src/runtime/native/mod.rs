@@ -137,6 +137,13 @@ impl NativeRuntime {
         self.slice.as_ref().ok().map(|slice| slice.load(&id.to_string()))
     }
 
+    /// A frozen process sees no signal (`runtime.md` section 12, 16).
+    fn thaw(&self, id: DynoId) {
+        if let Some(group) = self.group(id) {
+            group.thaw();
+        }
+    }
+
     /// Connects to the holder and starts the task that serves the connection.
     async fn connect(&self, id: DynoId, sink: Arc<dyn Sink>) -> Result<(), RuntimeError> {
         let live = connection::open(&self.dir(id), sink).await.map_err(|e| RuntimeError::Io(format!("holder of {id}: {e}")))?;
@@ -269,12 +276,16 @@ impl Runtime for NativeRuntime {
     }
 
     async fn signal(&self, id: DynoId, signal: i32) -> Result<(), RuntimeError> {
-        self.find(id)?.send(Command::Signal(signal)).await;
+        let live = self.find(id)?;
+        self.thaw(id);
+        live.send(Command::Signal(signal)).await;
         Ok(())
     }
 
     async fn stop(&self, id: DynoId, grace_ms: u64) -> Result<(), RuntimeError> {
-        self.find(id)?.send(Command::Stop { grace_ms }).await;
+        let live = self.find(id)?;
+        self.thaw(id);
+        live.send(Command::Stop { grace_ms }).await;
         Ok(())
     }
 
@@ -317,6 +328,7 @@ impl Runtime for NativeRuntime {
             live = connection::open(&self.dir(id), Arc::new(Nobody)).await.ok();
         }
         if let Some(live) = live {
+            self.thaw(id);
             live.send(Command::Stop { grace_ms: 0 }).await;
             if tokio::time::timeout(GO_LIMIT, live.exit()).await.is_err() {
                 tracing::warn!(dyno = %id, "runtime.kill_slow: something in the cage does not end");
@@ -367,6 +379,8 @@ impl Runtime for NativeRuntime {
         }
         Capabilities {
             driver: "native",
+            processes: true,
+            cores: false,
             limits: self.slice.is_ok(),
             own_users: !self.rootless,
             survives_daemon: true,
