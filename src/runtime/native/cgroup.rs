@@ -2,7 +2,11 @@
 
 use crate::{Limits, Memory, Stats};
 use cgroups_rs::fs::{
-    Cgroup, MaxValue, Subsystem, cgroup::get_cgroups_relative_paths, cpu::CpuController, hierarchies, memory::MemController,
+    Cgroup, MaxValue, Subsystem,
+    cgroup::{get_cgroups_relative_paths, get_cgroups_relative_paths_by_pid},
+    cpu::CpuController,
+    hierarchies,
+    memory::MemController,
     pid::PidController,
 };
 use std::{
@@ -181,6 +185,21 @@ impl Group {
         dirs.sort();
         dirs.dedup();
         dirs
+    }
+
+    /// The group that a process is in; for one that an engine made.
+    pub fn of_process(pid: i32) -> Option<Self> {
+        let paths = get_cgroups_relative_paths_by_pid(u32::try_from(pid).ok()?).ok()?;
+        let bases = if hierarchies::is_cgroup2_unified_mode() {
+            let all = CONTROLLERS.iter().map(|c| (*c).to_string()).collect();
+            vec![(all, paths.get("")?.trim_start_matches('/').to_string())]
+        } else {
+            legacy(&paths).ok()?
+        };
+        let parts = bases.into_iter().map(|(controllers, path)| {
+            Cgroup::load_with_specified_controllers(hierarchies::auto(), Path::new(&path), controllers)
+        });
+        Some(Self { parts: parts.collect() })
     }
 
     /// Lets a frozen group go on, on either version.

@@ -3,7 +3,7 @@
 //! Network: see [`network`].
 
 mod attach;
-mod cgroup;
+pub(crate) mod cgroup;
 mod connection;
 pub mod hold;
 pub mod network;
@@ -32,7 +32,7 @@ use tokio::{
 };
 
 /// First user id of the pool, and of the group pool; one per dyno.
-const FIRST_USER: u32 = 200_000;
+pub(crate) const FIRST_USER: u32 = 200_000;
 /// User inside the cage when there is only one user to map (rootless).
 const ROOTLESS_USER: u32 = 1000;
 
@@ -119,6 +119,14 @@ impl NativeRuntime {
             live: Mutex::default(),
             ways_out: Mutex::default(),
         })
+    }
+
+    /// The networks of dynos, for another driver on this host, or why there are none.
+    ///
+    /// # Errors
+    /// The reason, for the operator.
+    pub fn own_network(&self) -> Result<Arc<OwnNetwork>, String> {
+        self.own_network.clone()
     }
 
     fn live(&self) -> MutexGuard<'_, HashMap<DynoId, Arc<Live>>> {
@@ -380,7 +388,7 @@ impl Runtime for NativeRuntime {
         Capabilities {
             driver: "native",
             processes: true,
-            cores: false,
+            cores: true,
             limits: self.slice.is_ok(),
             own_users: !self.rootless,
             survives_daemon: true,
