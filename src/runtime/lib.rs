@@ -1,9 +1,10 @@
 //! Running dynos: one trait, several drivers.
 //!
 //! Drivers: [`native`] (name spaces and control groups, a holder process per dyno), [`docker`] (a container per dyno) and
-//! [`fake`] (in memory, told how to fail). Everything is keyed by dyno id. This room must not know apps,
+//! [`fake`] (in memory, told how to fail); [`choice`] makes two of them one. Everything is keyed by dyno id. This room must not know apps,
 //! releases or the store: it gets a [`Spec`] and reports an [`Exit`].
 
+pub mod choice;
 pub mod docker;
 pub mod fake;
 pub mod native;
