@@ -3,6 +3,7 @@
 //! [`needs!`] and says so.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+pub mod attach;
 pub mod faults;
 pub mod life;
 pub mod pipe;
@@ -168,6 +169,12 @@ pub(crate) use needs;
 macro_rules! contract {
     ($world:path) => {
         contract! { $world;
+            attach::attach_40_a_terminal_has_its_size_and_takes_another,
+            attach::attach_41_pipes_carry_any_bytes_and_their_end,
+            attach::attach_the_next_one_cuts_the_former_off,
+            attach::exec_ends_with_the_cage,
+            attach::exec_runs_inside_and_tells_its_status,
+            attach::exec_who_goes_away_hangs_it_up,
             faults::fault_a_start_that_fails_leaves_nothing,
             faults::fault_the_process_that_a_cage_hangs_on_is_killed,
             life::life_a_cage_from_start_to_removal,

@@ -27,7 +27,7 @@ pub async fn start_3_4_24_26_the_cage_is_what_the_contract_says(world: &World) {
         "usr-read-only",
         "root-read-only",
         "app-and-tmp-writable",
-        "sigs=0000000000000000 ",
+        "sigs=0000000000000000 \n",
         "fds=0 1 2 3 ", // 3 is the folder that ls itself reads
         "caps=0000000000000000",
         "nnp=1 seccomp=2",
