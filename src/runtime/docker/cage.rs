@@ -46,6 +46,8 @@ const MARK_EVERY: Duration = Duration::from_millis(500);
 const SINCE_SLACK_S: u64 = 3;
 /// A log that ends while its container runs is opened again after this pause.
 const REOPEN_PAUSE: Duration = Duration::from_millis(100);
+/// An engine knows the end of a container within this time, or has missed it.
+const NUDGE_EVERY: Duration = Duration::from_secs(2);
 /// PID 1 ends everything within this time, else the engine is asked to.
 const KILL_LIMIT: Duration = Duration::from_secs(3);
 
@@ -119,8 +121,9 @@ impl Cage {
             tasks: Mutex::default(),
             attached: Mutex::default(),
         });
-        let task = tokio::spawn(read(cage.follower()));
-        cage.keep(task.abort_handle());
+        let Record { pid, container, .. } = cage.record().clone();
+        let tasks = [tokio::spawn(read(cage.follower())), tokio::spawn(nudge(cage.engine.clone(), pid, container))];
+        tasks.iter().for_each(|task| cage.keep(task.abort_handle()));
         let kill_at = cage.record().kill_at_ms;
         kill_at.into_iter().for_each(|at| cage.kill_at(at));
         cage
@@ -312,6 +315,21 @@ async fn read(mut follower: Follower) {
     };
     follower.write_mark();
     follower.exit.send_replace(Some(exit));
+}
+
+/// An engine that was killed in part may miss the end of a container. A signal, which hurts nobody any more, makes it look.
+async fn nudge(engine: Arc<Engine>, pid: i32, container: String) {
+    process::gone(pid, &container).await;
+    loop {
+        sleep(NUDGE_EVERY).await;
+        let options = KillContainerOptionsBuilder::default().signal("SIGKILL").build();
+        if let Ok(docker) = engine.docker()
+            && let Err(e) = docker.kill_container(&container, Some(options)).await
+            && status(&e).is_some()
+        {
+            return; // it does not run for the engine either
+        }
+    }
 }
 
 fn lost(why: &str) -> Exit {

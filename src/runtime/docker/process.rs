@@ -6,6 +6,7 @@ use std::{
     fs, io,
     os::fd::{AsRawFd, FromRawFd, OwnedFd},
 };
+use tokio::io::{Interest, unix::AsyncFd};
 
 /// Sends a signal to PID 1 of a container. False when it is not on this host, not ours, or gone.
 pub fn send(pid: i32, container: &str, signal: i32) -> bool {
@@ -19,6 +20,15 @@ pub fn send(pid: i32, container: &str, signal: i32) -> bool {
         libc::syscall(libc::SYS_pidfd_send_signal, handle.as_raw_fd(), signal, std::ptr::null::<libc::siginfo_t>(), 0)
     };
     sent == 0
+}
+
+/// Returns when PID 1 of a container has ended; never when it is not on this host.
+pub async fn gone(pid: i32, container: &str) {
+    let handle = open(pid).ok().filter(|_| is_of(pid, container));
+    // SAFETY: the descriptor is owned, and nothing replaces or closes it while it is registered.
+    let handle = handle.and_then(|handle| unsafe { AsyncFd::register_with_interest(handle, Interest::READABLE) }.ok());
+    let Some(handle) = handle else { return std::future::pending().await };
+    let _ = handle.readable().await; // an error is as good as an end: the engine is only asked to look
 }
 
 /// Does PID 1 of a container take signals? Before it blocks them the kernel drops them, and before it is executed the

@@ -250,6 +250,7 @@ async fn engine_killed_with_live_restore_dynos_go_on_and_their_log_too() {
     world.runtime.stop(id, 30_000).await.unwrap();
     let exit = world.runtime.wait(id).await.unwrap();
     assert_eq!((exit.status, *sink.dropped.lock().unwrap()), (9, 0), "{exit:?}");
+    assert_eq!(*sink.grace_over.lock().unwrap(), 0, "its end was seen at once");
     println!("{} ticks over two restarts", ticks(&sink.text()));
     world.runtime.remove(id).await.unwrap();
 }
