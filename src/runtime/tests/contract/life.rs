@@ -96,8 +96,13 @@ pub async fn life_nothing_is_left_behind(world: &World) {
     }
     if !world.lacks("limits", |c| c.limits) {
         for id in &ids {
-            let stats = world.runtime.stats(*id).await.expect("limits are in force");
-            assert!(stats.tasks >= 1 && stats.memory.rss_bytes > 0, "{stats:?}");
+            // The kernel counts memory in batches, a moment later.
+            let limit = std::time::Instant::now() + super::LIMIT;
+            let in_force = async || world.runtime.stats(*id).await.is_some_and(|s| s.tasks >= 1 && s.memory.rss_bytes > 0);
+            while !in_force().await {
+                assert!(std::time::Instant::now() < limit, "limits are in force");
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
         }
     }
     let mut known = world.runtime.list().await.unwrap();

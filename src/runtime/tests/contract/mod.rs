@@ -196,6 +196,7 @@ macro_rules! contract {
             stop::signal_reaches_every_process,
             pipe::pipe_17_output_goes_on_under_a_new_daemon_without_loss_or_repeat,
             pipe::pipe_19_21_25_a_flood_arrives_whole_and_in_order,
+            pipe::pipe_19_lines_that_nobody_read_are_counted,
             pipe::pipe_20_last_lines_of_a_child_arrive,
             pipe::pipe_22_stdout_closed_stderr_goes_on,
             pipe::pipe_23_dev_stdout_can_be_opened_again,

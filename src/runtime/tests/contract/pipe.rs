@@ -73,6 +73,30 @@ pub async fn pipe_19_21_25_a_flood_arrives_whole_and_in_order(world: &World) {
     assert!(text.ends_with("x\nend\n"));
 }
 
+pub async fn pipe_19_lines_that_nobody_read_are_counted(world: &World) {
+    needs!(world, survives_daemon);
+    const LINES: u64 = 5_000_000;
+    let spec = world.spec(&format!("echo ready; sleep 1; seq 1 {LINES}; echo end"));
+    let (id, first) = (spec.id, Arc::new(Recorder::default()));
+    let daemon = (world.reopen)(world.dir.path());
+    daemon.start(spec, first.clone()).await.unwrap();
+    first.wait_for("ready");
+    drop(daemon);
+    // What it writes while nobody is there is more than is kept anywhere.
+    tokio::time::sleep(std::time::Duration::from_secs(4)).await;
+    let next = (world.reopen)(world.dir.path());
+    let second = Arc::new(Recorder::default());
+    next.recover(id, second.clone()).await.unwrap();
+    assert_eq!(next.wait(id).await.unwrap().status, 0, "it was not held up for ever");
+    let (text, dropped) = (second.text(), *second.dropped.lock().unwrap());
+    let begun = u64::from(text.starts_with("ready\n"));
+    let lines = text.matches('\n').count() as u64 - begun;
+    println!("{lines} of {LINES} lines came, {dropped} were counted as lost");
+    assert_eq!(lines + dropped, LINES + 1);
+    assert!(text.ends_with("end\n"));
+    next.remove(id).await.unwrap();
+}
+
 pub async fn pipe_20_last_lines_of_a_child_arrive(world: &World) {
     needs!(world, processes);
     let script = r#"
