@@ -22,6 +22,7 @@ struct Cage {
     sink: Arc<dyn Sink>,
     exit: watch::Sender<Option<Exit>>,
     terms: u32,
+    printed: u64,
 }
 
 impl FakeRuntime {
@@ -32,8 +33,9 @@ impl FakeRuntime {
 
     /// The cage writes output.
     pub fn print(&self, id: DynoId, bytes: &[u8]) {
-        if let Some(cage) = self.cages().get(&id) {
-            cage.sink.output(bytes.len() as u64, 0, bytes);
+        if let Some(cage) = self.cages().get_mut(&id) {
+            cage.printed += bytes.len() as u64;
+            cage.sink.output(cage.printed, 0, bytes);
         }
     }
 
@@ -64,7 +66,7 @@ impl Runtime for FakeRuntime {
                 return Err(RuntimeError::Start("injected".into()));
             }
         }
-        let cage = Cage { spec: spec.clone(), sink, exit: watch::channel(None).0, terms: 0 };
+        let cage = Cage { spec: spec.clone(), sink, exit: watch::channel(None).0, terms: 0, printed: 0 };
         self.cages().insert(spec.id, cage);
         Ok(Ipv4Addr::LOCALHOST.into())
     }
@@ -84,8 +86,10 @@ impl Runtime for FakeRuntime {
     async fn stop(&self, id: DynoId, _grace_ms: u64) -> Result<(), RuntimeError> {
         let mut cages = self.cages();
         let cage = cages.get_mut(&id).ok_or(RuntimeError::Unknown(id))?;
-        cage.terms += 1;
-        cage.exit.send_replace(Some(Exit { status: 143, oom: false, platform_error: None }));
+        if cage.exit.borrow().is_none() {
+            cage.terms += 1;
+            cage.exit.send_replace(Some(Exit { status: 143, oom: false, platform_error: None }));
+        }
         Ok(())
     }
 

@@ -1,9 +1,11 @@
 //! Running dynos: one trait, several drivers.
 //!
-//! Drivers: [`native`] (name spaces and control groups, a holder process per dyno) and [`fake`] (in memory, told how to
-//! fail). Docker follows (issue "Dyno supervisor"). Everything is keyed by dyno id. This room must not know apps,
+//! Drivers: [`native`] (name spaces and control groups, a holder process per dyno), [`docker`] (a container per dyno) and
+//! [`fake`] (in memory, told how to fail); [`choice`] makes two of them one. Everything is keyed by dyno id. This room must not know apps,
 //! releases or the store: it gets a [`Spec`] and reports an [`Exit`].
 
+pub mod choice;
+pub mod docker;
 pub mod fake;
 pub mod native;
 
@@ -203,6 +205,10 @@ pub trait Sink: Send + Sync {
 pub struct Capabilities {
     /// Name of the driver.
     pub driver: &'static str,
+    /// Something really runs; a driver for tests of other rooms only plays the life of cages.
+    pub processes: bool,
+    /// [`Limits::cores`] is what the cage sees.
+    pub cores: bool,
     /// Memory, process and CPU limits are enforced.
     pub limits: bool,
     /// Every dyno has a user of its own.

@@ -25,9 +25,21 @@ pub struct Flags {
     /// Platform domain; apps are at APP.DOMAIN [default: localhost]
     #[arg(long, env = "TIDEMILL_DOMAIN")]
     domain: Option<String>,
-    /// Driver of dynos: native [default: native]
+    /// Driver of dynos: native, or docker (builds run natively all the same) [default: native]
     #[arg(long, env = "TIDEMILL_RUNTIME")]
     runtime: Option<String>,
+    /// Socket of the container engine; beside the native driver it runs apps that are images [default: /var/run/docker.sock]
+    #[arg(long, env = "TIDEMILL_DOCKER_HOST")]
+    docker_host: Option<String>,
+    /// Image below the slugs of dynos with runtime = docker; must be made of the system that builds run on [default: none]
+    #[arg(long, env = "TIDEMILL_DOCKER_IMAGE")]
+    docker_image: Option<String>,
+    /// Seconds after which containers of this platform that nobody knows are removed [default: 600]
+    #[arg(long, env = "TIDEMILL_DOCKER_SWEEP_AFTER_S")]
+    docker_sweep_after_s: Option<String>,
+    /// Only say which containers would be removed: true or false [default: false]
+    #[arg(long, env = "TIDEMILL_DOCKER_SWEEP_DRY_RUN")]
+    docker_sweep_dry_run: Option<String>,
     /// Network of dynos and builds: own (apart from each other and the host; a must when given) or host [default: own if possible]
     #[arg(long, env = "TIDEMILL_DYNO_NETWORK")]
     dyno_network: Option<String>,
@@ -98,6 +110,10 @@ struct FileValues {
     http: Option<toml::Value>,
     domain: Option<toml::Value>,
     runtime: Option<toml::Value>,
+    docker_host: Option<toml::Value>,
+    docker_image: Option<toml::Value>,
+    docker_sweep_after_s: Option<toml::Value>,
+    docker_sweep_dry_run: Option<toml::Value>,
     dyno_network: Option<toml::Value>,
     dyno_subnet: Option<toml::Value>,
     public_ports: Option<toml::Value>,
@@ -120,6 +136,14 @@ struct FileValues {
     shutdown_s: Option<toml::Value>,
 }
 
+/// What runs dynos.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Driver {
+    Native,
+    Docker,
+}
+
 /// Checked configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
@@ -127,6 +151,11 @@ pub struct Config {
     pub data_dir: PathBuf,
     pub http: SocketAddr,
     pub domain: String,
+    pub driver: Driver,
+    pub docker_host: PathBuf,
+    pub docker_image: Option<String>,
+    pub docker_sweep_after_s: u64,
+    pub docker_sweep_dry_run: bool,
     pub dyno_network: DynoNetwork,
     pub public_ports: Vec<u16>,
     pub admin_token_file: Option<PathBuf>,
@@ -231,9 +260,9 @@ pub fn read(flags: Flags) -> Result<Config, Vec<String>> {
         list.map(Some).map_err(|_| "must be numbers with commas between".to_string())
     };
     let runtime = |text: &str| match text {
-        "native" => Ok(()),
-        "docker" => Err("the docker driver is not there yet; use native".into()),
-        _ => Err("must be native".into()),
+        "native" => Ok(Driver::Native),
+        "docker" => Ok(Driver::Docker),
+        _ => Err("must be native or docker".into()),
     };
     let subnet = |text: &str| {
         let (first, second) = text.split_once('.').ok_or("must be two numbers, such as 10.209")?;
@@ -247,6 +276,28 @@ pub fn read(flags: Flags) -> Result<Config, Vec<String>> {
         _ => Err("must be own or host".into()),
     };
     let config = Config {
+        driver: reader.parsed("runtime", flags.runtime.or(text(file.runtime)), Driver::Native, runtime),
+        docker_host: reader.parsed(
+            "docker_host",
+            flags.docker_host.or(text(file.docker_host)),
+            "/var/run/docker.sock".into(),
+            |text| match text.strip_prefix("unix://").unwrap_or(text) {
+                socket if socket.starts_with('/') => Ok(PathBuf::from(socket)),
+                _ => Err("must be the path of a socket on this host".into()),
+            },
+        ),
+        docker_image: reader.parsed("docker_image", flags.docker_image.or(text(file.docker_image)), None, |text| {
+            if text.is_empty() { Err("must not be empty".into()) } else { Ok(Some(text.to_string())) }
+        }),
+        docker_sweep_after_s: reader.number(
+            "docker_sweep_after_s",
+            flags.docker_sweep_after_s.or(text(file.docker_sweep_after_s)),
+            600,
+            1,
+            1 << 32,
+        ),
+        docker_sweep_dry_run: reader
+            .switch("docker_sweep_dry_run", flags.docker_sweep_dry_run.or(text(file.docker_sweep_dry_run))),
         dyno_network: reader.parsed(
             "dyno_network",
             flags.dyno_network.or(text(file.dyno_network)),
@@ -311,7 +362,6 @@ pub fn read(flags: Flags) -> Result<Config, Vec<String>> {
         stop_dynos: reader.switch("stop_dynos", flags.stop_dynos.or(text(file.stop_dynos))),
         shutdown_s: reader.number("shutdown_s", flags.shutdown_s.or(text(file.shutdown_s)), 30, 0, 3600),
     };
-    reader.parsed("runtime", flags.runtime.or(text(file.runtime)), (), runtime);
     if reader.problems.is_empty() { Ok(config) } else { Err(reader.problems) }
 }
 

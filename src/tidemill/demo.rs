@@ -1,6 +1,9 @@
 //! `tidemill demo`: the whole journey on this machine, each step as a user would type it.
 
-use crate::{config::Config, install, serve, wiring};
+use crate::{
+    config::{Config, Driver},
+    install, serve, wiring,
+};
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use runtime::native::network::{DEFAULT_SUBNET, DynoNetwork};
@@ -94,6 +97,11 @@ fn configuration(data_dir: &Path) -> Config {
         data_dir: data_dir.to_path_buf(),
         http: SocketAddr::from(([127, 0, 0, 1], 0)),
         domain: "localhost".into(),
+        driver: Driver::Native,
+        docker_host: data_dir.join("none"), // the demo leaves engines alone
+        docker_image: None,
+        docker_sweep_after_s: 600,
+        docker_sweep_dry_run: true,
         dyno_network: DynoNetwork::Own { subnet: DEFAULT_SUBNET, required: false },
         public_ports: Vec::new(),
         admin_token_file: None,

@@ -1,6 +1,9 @@
 //! Composition: opens the parts in a fixed order and connects them.
 
-use crate::{clock::SystemClock, config::Config};
+use crate::{
+    clock::SystemClock,
+    config::{Config, Driver},
+};
 use anyhow::{Context, Result};
 use axum::body::Body as AxumBody;
 use builder::Stacks;
@@ -10,7 +13,12 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use logs::{Logs, Outputs};
 use router::{Control, Doors, Listener, Meet, Router, Shutdown};
-use runtime::{Runtime, native::NativeRuntime};
+use runtime::{
+    Runtime,
+    choice::Choice,
+    docker::{self, DockerRuntime},
+    native::NativeRuntime,
+};
 use service::{Addresses, Service};
 use std::{
     fs,
@@ -142,6 +150,26 @@ fn control(app: axum::Router) -> Control {
     })
 }
 
+/// What runs dynos. Beside the native driver an engine that answers runs images.
+async fn driver(config: &Config, data: &Path, native: &Arc<NativeRuntime>) -> Result<Arc<dyn Runtime>> {
+    let run_dir = data.join("run/docker");
+    let needed = config.driver == Driver::Docker;
+    // One that was used before may only be down now, and what it runs is to be taken back.
+    if !needed && !config.docker_host.exists() && !run_dir.exists() {
+        return Ok(native.clone());
+    }
+    let docker = DockerRuntime::new(docker::Options {
+        socket: config.docker_host.clone(),
+        run_dir,
+        base_image: config.docker_image.clone(),
+        network: native.own_network(),
+        sweep: docker::Sweep { grace: Duration::from_secs(config.docker_sweep_after_s), dry_run: config.docker_sweep_dry_run },
+    })
+    .await?;
+    let docker = Arc::new(docker);
+    Ok(Arc::new(if needed { Choice::minding(docker, native.clone()) } else { Choice::with_images_on(native.clone(), docker) }))
+}
+
 /// Boots the platform: bind, store, logs, runtime, router, engine, git, and only then serve.
 pub async fn start(config: Config) -> Result<Platform> {
     make_data_dir(&config.data_dir)?;
@@ -159,8 +187,8 @@ pub async fn start(config: Config) -> Result<Platform> {
     let mut public_ports = config.public_ports.clone();
     public_ports.extend((!address.ip().is_loopback()).then_some(address.port()));
     let program = Path::new("/proc/self/exe");
-    let driver = NativeRuntime::new(&data.join("run/dynos"), program, config.dyno_network, public_ports)?;
-    let runtime: Arc<dyn Runtime> = Arc::new(driver);
+    let native = Arc::new(NativeRuntime::new(&data.join("run/dynos"), program, config.dyno_network, public_ports)?);
+    let runtime = driver(&config, &data, &native).await?;
     for sentence in &runtime.capabilities().missing {
         tracing::warn!("tidemill.limits: {sentence}");
     }
@@ -171,7 +199,7 @@ pub async fn start(config: Config) -> Result<Platform> {
     let router = Router::new(config.domain.clone(), control(pages), logs.clone());
     let allow_private = config.allow_private_sources;
     let builder = Arc::new(builder::Builder {
-        runtime: runtime.clone(),
+        runtime: native, // builds are slugs' business, whatever runs dynos
         work_dir: data.join("builds"),
         cache_dir: data.join("cache"),
         stacks: Stacks::new(data.join(STACKS)),

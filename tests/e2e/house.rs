@@ -29,6 +29,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 /// Libraries that belong to certain rooms.
 const OWNED: &[(&str, &[&str])] = &[
     ("sled", &["store"]),
+    ("bollard", &["runtime"]),
     ("nix", &["runtime"]),
     ("cgroups-rs", &["runtime"]),
     ("askama", &["dashboard"]),

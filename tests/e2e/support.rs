@@ -241,9 +241,9 @@ impl Platform {
         for app in self.api("GET", "/apps", None).json().as_array().into_iter().flatten() {
             self.api("DELETE", &format!("/apps/{}", app["name"].as_str().unwrap_or("")), None);
         }
-        let run = self.dir.path().join("data/run/dynos");
+        let runs = ["data/run/dynos", "data/run/docker/dynos"].map(|dir| self.dir.path().join(dir));
         let limit = Instant::now() + Duration::from_secs(45);
-        while fs::read_dir(&run).is_ok_and(|d| d.count() > 0) && Instant::now() < limit {
+        while runs.iter().any(|run| fs::read_dir(run).is_ok_and(|d| d.count() > 0)) && Instant::now() < limit {
             std::thread::sleep(Duration::from_millis(20));
         }
         self.signal("TERM");

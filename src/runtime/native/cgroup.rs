@@ -2,7 +2,11 @@
 
 use crate::{Limits, Memory, Stats};
 use cgroups_rs::fs::{
-    Cgroup, MaxValue, Subsystem, cgroup::get_cgroups_relative_paths, cpu::CpuController, hierarchies, memory::MemController,
+    Cgroup, MaxValue, Subsystem,
+    cgroup::{get_cgroups_relative_paths, get_cgroups_relative_paths_by_pid},
+    cpu::CpuController,
+    hierarchies,
+    memory::MemController,
     pid::PidController,
 };
 use std::{
@@ -14,6 +18,8 @@ use std::{
 const CONTROLLERS: &[&str] = &["memory", "pids", "cpu"];
 /// Version 1 counts CPU time in a controller of its own, which may have a tree of its own.
 const LEGACY_ACCOUNTING: &str = "cpuacct";
+/// Version 1 freezes in a controller of its own. Whoever looks after a host uses it; a dyno must be stoppable all the same.
+const LEGACY_FREEZER: &str = "freezer";
 
 /// The place below which dynos get their groups.
 #[derive(Clone, Debug)]
@@ -88,13 +94,12 @@ impl Slice {
 
 /// Version 1: every controller has its own tree and we have a place of our own in each.
 fn legacy(own: &std::collections::HashMap<String, String>) -> Result<Bases, String> {
-    let accounting = own.contains_key(LEGACY_ACCOUNTING).then_some(&LEGACY_ACCOUNTING);
-    CONTROLLERS
-        .iter()
-        .chain(accounting)
+    let others = [LEGACY_ACCOUNTING, LEGACY_FREEZER].into_iter().filter(|name| own.contains_key(*name));
+    let controllers = CONTROLLERS.iter().copied().chain(others);
+    controllers
         .map(|controller| {
-            let path = own.get(*controller).ok_or_else(|| format!("the {controller} controller is not mounted"))?;
-            Ok((vec![(*controller).to_string()], path.trim_start_matches('/').to_string()))
+            let path = own.get(controller).ok_or_else(|| format!("the {controller} controller is not mounted"))?;
+            Ok((vec![controller.to_string()], path.trim_start_matches('/').to_string()))
         })
         .collect()
 }
@@ -182,6 +187,33 @@ impl Group {
         dirs
     }
 
+    /// The group that a process is in; for one that an engine made.
+    pub fn of_process(pid: i32) -> Option<Self> {
+        let paths = get_cgroups_relative_paths_by_pid(u32::try_from(pid).ok()?).ok()?;
+        let bases = if hierarchies::is_cgroup2_unified_mode() {
+            let all = CONTROLLERS.iter().map(|c| (*c).to_string()).collect();
+            vec![(all, paths.get("")?.trim_start_matches('/').to_string())]
+        } else {
+            legacy(&paths).ok()?
+        };
+        let parts = bases.into_iter().map(|(controllers, path)| {
+            Cgroup::load_with_specified_controllers(hierarchies::auto(), Path::new(&path), controllers)
+        });
+        Some(Self { parts: parts.collect() })
+    }
+
+    /// Lets a frozen group go on, on either version.
+    pub fn thaw(&self) {
+        for (file, free) in [("freezer.state", "THAWED"), ("cgroup.freeze", "0")] {
+            for file in self.dirs().into_iter().map(|dir| dir.join(file)) {
+                let stands = fs::read_to_string(&file).unwrap_or_default();
+                if !stands.is_empty() && stands.trim() != free {
+                    let _ = fs::write(&file, free); // a group that is just going needs no thaw
+                }
+            }
+        }
+    }
+
     /// Processes that the kernel killed for memory.
     pub fn oom_kills(&self) -> u64 {
         let files = ["memory.events", "memory.oom_control"];
@@ -250,6 +282,7 @@ impl Group {
                 if !part.exists() || part.delete().is_ok() {
                     break;
                 }
+                self.thaw();
                 self.kill_all();
                 std::thread::sleep(Duration::from_millis(if attempt < 10 { 2 } else { 20 }));
             }

@@ -3,7 +3,7 @@
 //! Network: see [`network`].
 
 mod attach;
-mod cgroup;
+pub(crate) mod cgroup;
 mod connection;
 pub mod hold;
 pub mod network;
@@ -32,7 +32,7 @@ use tokio::{
 };
 
 /// First user id of the pool, and of the group pool; one per dyno.
-const FIRST_USER: u32 = 200_000;
+pub(crate) const FIRST_USER: u32 = 200_000;
 /// User inside the cage when there is only one user to map (rootless).
 const ROOTLESS_USER: u32 = 1000;
 
@@ -121,6 +121,14 @@ impl NativeRuntime {
         })
     }
 
+    /// The networks of dynos, for another driver on this host, or why there are none.
+    ///
+    /// # Errors
+    /// The reason, for the operator.
+    pub fn own_network(&self) -> Result<Arc<OwnNetwork>, String> {
+        self.own_network.clone()
+    }
+
     fn live(&self) -> MutexGuard<'_, HashMap<DynoId, Arc<Live>>> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -135,6 +143,13 @@ impl NativeRuntime {
 
     fn group(&self, id: DynoId) -> Option<cgroup::Group> {
         self.slice.as_ref().ok().map(|slice| slice.load(&id.to_string()))
+    }
+
+    /// A frozen process sees no signal (`runtime.md` section 12, 16).
+    fn thaw(&self, id: DynoId) {
+        if let Some(group) = self.group(id) {
+            group.thaw();
+        }
     }
 
     /// Connects to the holder and starts the task that serves the connection.
@@ -269,12 +284,16 @@ impl Runtime for NativeRuntime {
     }
 
     async fn signal(&self, id: DynoId, signal: i32) -> Result<(), RuntimeError> {
-        self.find(id)?.send(Command::Signal(signal)).await;
+        let live = self.find(id)?;
+        self.thaw(id);
+        live.send(Command::Signal(signal)).await;
         Ok(())
     }
 
     async fn stop(&self, id: DynoId, grace_ms: u64) -> Result<(), RuntimeError> {
-        self.find(id)?.send(Command::Stop { grace_ms }).await;
+        let live = self.find(id)?;
+        self.thaw(id);
+        live.send(Command::Stop { grace_ms }).await;
         Ok(())
     }
 
@@ -317,6 +336,7 @@ impl Runtime for NativeRuntime {
             live = connection::open(&self.dir(id), Arc::new(Nobody)).await.ok();
         }
         if let Some(live) = live {
+            self.thaw(id);
             live.send(Command::Stop { grace_ms: 0 }).await;
             if tokio::time::timeout(GO_LIMIT, live.exit()).await.is_err() {
                 tracing::warn!(dyno = %id, "runtime.kill_slow: something in the cage does not end");
@@ -367,6 +387,8 @@ impl Runtime for NativeRuntime {
         }
         Capabilities {
             driver: "native",
+            processes: true,
+            cores: true,
             limits: self.slice.is_ok(),
             own_users: !self.rootless,
             survives_daemon: true,

@@ -126,9 +126,14 @@ fn limits(request: &HoldRequest) -> Result<(), String> {
 
 /// Ignored signals and the mask survive `exec`: give the app all 64 as new (`runtime.md` section 12, 5).
 fn reset_signals() -> Result<(), String> {
+    /// The kernel's own shape of it on all of its machines is not longer than this; zeros are the default action.
+    const DEFAULT: [u64; 8] = [0; 8];
     for number in 1..=64 {
-        // SAFETY: SIG_DFL is a valid disposition; numbers that can not be changed answer an error, which is right.
-        unsafe { libc::signal(number, libc::SIG_DFL) };
+        // Not by the C library: it keeps signals 32 and 33 for itself and refuses, but a program that was started by its
+        // `posix_spawn` ignores them.
+        // SAFETY: the kernel reads a valid structure and writes none; signals that can not be changed answer an error, which
+        // is right.
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, number, DEFAULT.as_ptr(), std::ptr::null_mut::<u64>(), 8) };
     }
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).map_err(|e| format!("signal mask: {e}"))
 }

@@ -314,6 +314,8 @@ impl Holder<'_> {
             Greeting::Input => {
                 self.peers.iter_mut().filter(|p| matches!(p.role, Role::Input)).for_each(|p| p.gone = true);
                 self.peers[at].role = Role::Input;
+                // One that writes to the log reads nothing, and whoever wants to write is told.
+                self.peers[at].gone = self.request.spec.stdio == crate::Stdio::Log;
             }
             Greeting::Start(exec) => {
                 let started = if self.stopping || self.main.status.is_some() {
