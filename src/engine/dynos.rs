@@ -203,7 +203,7 @@ enum Problem {
     Other(String),
 }
 
-fn home(engine: &Engine, dyno: &Dyno) -> PathBuf {
+pub fn home(engine: &Engine, dyno: &Dyno) -> PathBuf {
     engine.shared.parts.settings.dyno_dir.join(dyno.id.to_string())
 }
 

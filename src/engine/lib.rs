@@ -7,6 +7,7 @@ mod actor;
 mod attach;
 mod boot;
 mod builds;
+mod disk;
 mod dynos;
 mod environment;
 mod fetch;
@@ -83,6 +84,8 @@ pub struct Settings {
     pub backoff: Backoff,
     /// Builds at the same time.
     pub builds_at_once: usize,
+    /// When less is free on the disk of the dynos, the one that wrote most is ended; 0: never.
+    pub disk_reserve_bytes: u64,
     /// Dynos are replaced when they are older than this and a random part; `None`: never.
     pub cycle_after: Option<Duration>,
     /// Apps with Eco web dynos sleep after this time without a request; zero: never.
@@ -158,6 +161,7 @@ impl Engine {
             engine.wake(app.id);
         }
         engine.start_scheduler()?;
+        tokio::spawn(disk::watch(engine.clone()));
         tokio::spawn(engine.clone().follow_events(committed, from + 1));
         Ok(engine)
     }

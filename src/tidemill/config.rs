@@ -76,6 +76,9 @@ pub struct Flags {
     /// Seconds after which a dyno is replaced, a random part of up to 15 % on top; 0: never [default: 86400]
     #[arg(long, env = "TIDEMILL_CYCLE_AFTER_S")]
     cycle_after_s: Option<String>,
+    /// MiB that must stay free on the disk: with less, the dyno that wrote most is ended; 0: never [default: 256]
+    #[arg(long, env = "TIDEMILL_DISK_RESERVE_MB")]
+    disk_reserve_mb: Option<String>,
     /// Seconds without a request after which an app with Eco web dynos sleeps; 0: never [default: 1800]
     #[arg(long, env = "TIDEMILL_SLEEP_AFTER_S")]
     sleep_after_s: Option<String>,
@@ -126,6 +129,7 @@ struct FileValues {
     tree_mb_max: Option<toml::Value>,
     crash_backoff_s: Option<toml::Value>,
     cycle_after_s: Option<toml::Value>,
+    disk_reserve_mb: Option<toml::Value>,
     sleep_after_s: Option<toml::Value>,
     preboot_hold_s: Option<toml::Value>,
     capacity_mb: Option<toml::Value>,
@@ -167,6 +171,7 @@ pub struct Config {
     pub tree_mb_max: u64,
     pub crash_backoff_s: Option<Vec<u64>>,
     pub cycle_after_s: u64,
+    pub disk_reserve_mb: u64,
     pub sleep_after_s: u64,
     pub preboot_hold_s: u64,
     pub capacity_mb: u64,
@@ -339,6 +344,13 @@ pub fn read(flags: Flags) -> Result<Config, Vec<String>> {
         push_mb_max: reader.number("push_mb_max", flags.push_mb_max.or(text(file.push_mb_max)), 1024, 1, 1 << 20),
         tree_mb_max: reader.number("tree_mb_max", flags.tree_mb_max.or(text(file.tree_mb_max)), 2048, 1, 1 << 20),
         crash_backoff_s: reader.parsed("crash_backoff_s", flags.crash_backoff_s.or(text(file.crash_backoff_s)), None, seconds),
+        disk_reserve_mb: reader.number(
+            "disk_reserve_mb",
+            flags.disk_reserve_mb.or(text(file.disk_reserve_mb)),
+            256,
+            0,
+            1 << 32,
+        ),
         cycle_after_s: reader.number("cycle_after_s", flags.cycle_after_s.or(text(file.cycle_after_s)), 86_400, 0, 1 << 32),
         sleep_after_s: reader.number("sleep_after_s", flags.sleep_after_s.or(text(file.sleep_after_s)), 1800, 0, 1 << 32),
         preboot_hold_s: reader.number("preboot_hold_s", flags.preboot_hold_s.or(text(file.preboot_hold_s)), 180, 0, 86_400),

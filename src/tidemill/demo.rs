@@ -113,6 +113,7 @@ fn configuration(data_dir: &Path) -> Config {
         tree_mb_max: 2048,
         crash_backoff_s: None,
         cycle_after_s: 0,
+        disk_reserve_mb: 0,
         sleep_after_s: 0,
         preboot_hold_s: 0,
         capacity_mb: 0,

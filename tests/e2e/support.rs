@@ -84,11 +84,20 @@ impl Platform {
         platform
     }
 
+    /// Where everything is kept.
+    pub fn data_dir(&self) -> PathBuf {
+        let own = self.args.iter().position(|a| a == "--data-dir").map(|at| PathBuf::from(&self.args[at + 1]));
+        own.unwrap_or_else(|| self.dir.path().join("data"))
+    }
+
     /// Starts the daemon, again on the same port if it ran before.
     pub fn boot(&mut self) {
         let token_file = self.dir.path().join("token");
         let mut command = Command::new(BIN);
-        command.arg("serve").arg("--data-dir").arg(self.dir.path().join("data"));
+        command.arg("serve");
+        if !self.args.iter().any(|a| a == "--data-dir") {
+            command.arg("--data-dir").arg(self.data_dir());
+        }
         command
             .arg("--http")
             .arg(format!("127.0.0.1:{}", self.port))
@@ -241,7 +250,7 @@ impl Platform {
         for app in self.api("GET", "/apps", None).json().as_array().into_iter().flatten() {
             self.api("DELETE", &format!("/apps/{}", app["name"].as_str().unwrap_or("")), None);
         }
-        let runs = ["data/run/dynos", "data/run/docker/dynos"].map(|dir| self.dir.path().join(dir));
+        let runs = ["run/dynos", "run/docker/dynos"].map(|dir| self.data_dir().join(dir));
         let limit = Instant::now() + Duration::from_secs(45);
         while runs.iter().any(|run| fs::read_dir(run).is_ok_and(|d| d.count() > 0)) && Instant::now() < limit {
             std::thread::sleep(Duration::from_millis(20));

@@ -28,6 +28,7 @@ use std::{
 };
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::unix::{OwnedReadHalf, OwnedWriteHalf},
     sync::mpsc,
 };
 
@@ -162,16 +163,17 @@ impl NativeRuntime {
     /// Runs stage 1, gives the cage its network, and reads the verdict.
     async fn launch(&self, request: &HoldRequest) -> Result<IpAddr, RuntimeError> {
         let failed = |e: &dyn std::fmt::Display| RuntimeError::Start(format!("tidemill hold: {e}"));
-        let conversation = self.nursery.fork(&self.program).map_err(|e| failed(&e))?;
-        conversation.set_nonblocking(true).map_err(|e| failed(&e))?;
-        let conversation = tokio::net::UnixStream::from_std(conversation).map_err(|e| failed(&e))?;
         let mut json = serde_json::to_vec(request).map_err(|e| failed(&e))?;
         json.push(b'\n');
-        let (output, mut input) = conversation.into_split();
-        input.write_all(&json).await.map_err(|e| failed(&e))?;
-        let mut output = BufReader::new(output);
-        let mut answer = String::new();
-        output.read_line(&mut answer).await.map_err(|e| failed(&e))?;
+        let (mut answer, mut output, mut input) = match self.converse(&json).await {
+            Ok(begun) => begun,
+            // The nursery was killed with the request in its hands; before stage 1 has said a word nothing was done.
+            Err(e) => {
+                tracing::warn!(error = %e, "runtime.nursery_lost: starting another");
+                self.nursery.discard();
+                self.converse(&json).await.map_err(|e| failed(&e))?
+            }
+        };
         let mut address = Ipv4Addr::LOCALHOST;
         if let Some(pid) = answer.strip_prefix("pid ").and_then(|pid| pid.trim().parse().ok()) {
             address = self.attach(request, pid).await.map_err(|e| failed(&e))?;
@@ -183,6 +185,19 @@ impl NativeRuntime {
         }
         let reason = answer.lines().find_map(|l| l.strip_prefix("error: ")).unwrap_or("ended without a word").to_string();
         Err(failed(&reason))
+    }
+
+    /// Hands a request to a new stage 1; its first line, and both directions.
+    async fn converse(&self, json: &[u8]) -> std::io::Result<(String, BufReader<OwnedReadHalf>, OwnedWriteHalf)> {
+        let conversation = self.nursery.fork(&self.program)?;
+        conversation.set_nonblocking(true)?;
+        let (output, mut input) = tokio::net::UnixStream::from_std(conversation)?.into_split();
+        input.write_all(json).await?;
+        let (mut output, mut answer) = (BufReader::new(output), String::new());
+        match output.read_line(&mut answer).await? {
+            0 => Err(std::io::ErrorKind::UnexpectedEof.into()),
+            _ => Ok((answer, output, input)),
+        }
     }
 
     /// What of [`Network`] a cage gets here.

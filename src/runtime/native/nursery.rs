@@ -44,6 +44,13 @@ impl Nursery {
     }
 }
 
+impl Nursery {
+    /// The next cage gets a new one.
+    pub fn discard(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
 impl Running {
     fn start(program: &Path) -> std::io::Result<Self> {
         // Messages, not bytes: each carries one descriptor.

@@ -200,12 +200,33 @@ async fn escape_attempts_are_refused() {
         try ns-enter nsenter -t 1 -m true
         try write-usr touch /usr/bin/evil
         try write-etc touch /etc/evil
+        call() { python3 -c 'import ctypes,sys; sys.exit(0 if ctypes.CDLL(None).syscall(*map(int, sys.argv[1:])) >= 0 else 1)' "$@"; }
+        try bpf call 321 0 0 0
+        try open-tree call 428 -100 0 0
+        try fsopen call 430 0 0
+        try io-uring call 425 8 0
+        try userfaultfd call 323 0
+        try perf call 298 0 0 -1 -1 0
+        try mbind call 237 0 0 0 0 0 0
+        try personality call 135 262144
+        try iopl call 172 3
+        try add-key call 248 0 0 0 0 -3
+        try process-vm call 310 1 0 0 0 0 0
+        try af-alg python3 -c 'import socket; socket.socket(socket.AF_ALG, socket.SOCK_SEQPACKET)'
+        try packet python3 -c 'import socket; socket.socket(socket.AF_PACKET, socket.SOCK_RAW)'
+        try ptrace-holder python3 -c 'import ctypes,sys; sys.exit(0 if ctypes.CDLL(None).ptrace(16,1,0,0)==0 else 1)'
+        try other-pids bash -c 'test "$(ls /proc | grep -c "^[0-9]")" -gt 10'
+        try release-agent bash -c 'ls /sys/fs/cgroup/*/release_agent'
+        try core-pattern bash -c 'echo "|/tmp/x" > /proc/sys/kernel/core_pattern'
+        try disk bash -c 'ls /dev/vda /dev/sda /dev/mem /dev/kmsg'
+        try daemon-socket bash -c 'ls /var/lib/tidemill /run/docker.sock /var/run/docker.sock'
+        try tty-inject python3 -c 'import fcntl,termios,os; m,s=os.openpty(); fcntl.ioctl(s, termios.TIOCSTI, b"x")'
         echo finished
     "#;
     let (_, text) = world.run(script).await;
     assert!(text.contains("finished"), "{text}");
     assert!(!text.contains("ESCAPED"), "{text}");
-    assert_eq!(text.matches("refused").count(), 26, "{text}");
+    assert_eq!(text.matches("refused").count(), 46, "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -213,4 +234,118 @@ async fn start_3_nothing_of_the_host_is_at_the_top() {
     let world = world!();
     let (_, text) = world.run("ls /; cat /proc/1/cmdline | tr '\\0' ' '").await;
     assert!(!text.contains("root") && !text.contains("work"), "{text}");
+}
+
+/// Each takes all that it can get of something; a neighbour and the host go on meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn escape_hogs_are_contained_and_neighbours_answer() {
+    let world = world!();
+    let (server, sink, address) = world
+        .start_at("python3 -u -c 'import socket\ns = socket.create_server((\"\", 8000)); print(\"here\")\nwhile 1: s.accept()'")
+        .await;
+    sink.wait_for("here");
+    // Who is in the way of a bomb or runs out of memory first is chance.
+    let hogs = [
+        ("forks", ":(){ :|:& };: 2>/dev/null; sleep 1; exit 5", None),
+        ("memory", "python3 -c 'x = []\nwhile 1: x.append(bytearray(1 << 20))'", Some(137)),
+        ("shared memory", "head -c 40M /dev/zero > /dev/shm/x; head -c 40M /dev/zero >> /dev/shm/x; exit 6", None),
+        ("files", "python3 -c 'x = []\nwhile 1: x.append(open(\"/dev/null\"))' 2>/dev/null", None),
+        ("processors", "for n in 1 2 3 4; do (timeout 1 bash -c 'while :; do :; done') & done; wait; exit 7", Some(7)),
+        ("output", "timeout 1 yes; exit 8", Some(8)),
+        ("root", "head -c 200M /dev/zero > /etc/x || head -c 200M /dev/zero > /dev/x || exit 9", Some(9)),
+    ];
+    for (name, script, status) in hogs {
+        let begun = Instant::now();
+        let (id, _) = world.start(script).await;
+        let wait = world.runtime.wait(id);
+        tokio::pin!(wait);
+        let mut answers = 0;
+        let exit = loop {
+            tokio::select! {
+                exit = &mut wait => break exit.unwrap(),
+                () = tokio::time::sleep(Duration::from_millis(50)) => {
+                    TcpStream::connect_timeout(&(address, 8000).into(), Duration::from_secs(5)).unwrap();
+                    answers += 1;
+                }
+            }
+        };
+        world.runtime.remove(id).await.unwrap();
+        assert!(status.is_none_or(|status| status == exit.status), "{name}: {}", exit.status);
+        println!("{name}: ended with {} after {:.1?}; the neighbour answered {answers} times", exit.status, begun.elapsed());
+    }
+    world.runtime.stop(server, 0).await.unwrap();
+    world.runtime.wait(server).await.unwrap();
+    world.runtime.remove(server).await.unwrap();
+}
+
+/// `TIDEMILL_CYCLES=10000` makes it the long one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_grows_over_many_starts_and_stops() {
+    let world = world!();
+    let cycles: u32 = std::env::var("TIDEMILL_CYCLES").ok().and_then(|n| n.parse().ok()).unwrap_or(200);
+    let cycle = async || {
+        let mut spec = world.spec("");
+        spec.argv = vec!["/bin/true".into()];
+        for mount in &spec.mounts {
+            fs::remove_dir(&mount.source).unwrap(); // there would be as many as cycles
+        }
+        spec.mounts.clear();
+        spec.cwd = "/".into();
+        let id = spec.id;
+        world.runtime.start(spec, Arc::new(Recorder::default())).await.unwrap();
+        assert_eq!(world.runtime.wait(id).await.unwrap().status, 0);
+        world.runtime.remove(id).await.unwrap();
+    };
+    let measure = || {
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        let rss: u64 = status.lines().find_map(|l| l.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse().ok()).unwrap();
+        let fds = fs::read_dir("/proc/self/fd").unwrap().count();
+        (rss, fds, (world.traces)(world.dir.path()))
+    };
+    for _ in 0..50 {
+        cycle().await; // what is made once is made now
+    }
+    let (rss, fds, traces) = measure();
+    let begun = Instant::now();
+    for _ in 0..cycles {
+        cycle().await;
+    }
+    let (rss_after, fds_after, traces_after) = measure();
+    println!(
+        "{cycles} starts and stops in {:.1?}: memory {rss} to {rss_after} KiB, descriptors {fds} to {fds_after}",
+        begun.elapsed()
+    );
+    assert_eq!((fds_after, &traces_after), (fds, &traces));
+    assert!(rss_after < rss + 8192, "memory grows: {rss} to {rss_after} KiB");
+    assert_eq!(fs::read_dir(world.dir.path().join("run")).unwrap().count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn life_15_a_nursery_that_was_killed_is_started_anew_and_no_dyno_cares() {
+    let world = world!();
+    let (id, sink) = world.start("echo one; while [ ! -e /tmp/go ]; do sleep 0.05; done; echo two").await;
+    sink.wait_for("one");
+    let own = std::process::id();
+    let parent = |pid: &str| -> Option<u32> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+    };
+    let nurseries: Vec<i32> = fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .filter_map(|e| e.file_name().into_string().ok())
+        .filter(|pid| pid.bytes().all(|b| b.is_ascii_digit()) && parent(pid) == Some(own))
+        .filter(|pid| fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|c| c.contains("nursery")))
+        .filter_map(|pid| pid.parse().ok())
+        .collect();
+    assert!(!nurseries.is_empty());
+    for nursery in nurseries {
+        // SAFETY: kill has no preconditions. Other tests in this process lose theirs, and do not care either.
+        assert_eq!(unsafe { libc::kill(nursery, libc::SIGKILL) }, 0);
+    }
+    assert_eq!(world.run("exit 3").await.0.status, 3);
+    fs::write(world.dir.path().join(format!("tmp-{id}/go")), "").unwrap();
+    assert_eq!(world.runtime.wait(id).await.unwrap().status, 0);
+    assert!(sink.text().contains("two"));
+    world.runtime.remove(id).await.unwrap();
 }
