@@ -251,128 +251,105 @@ fn read_file(path: Option<&Path>, problems: &mut Vec<String>) -> FileValues {
     }
 }
 
+fn path(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() { Err("must not be empty".to_string()) } else { Ok(PathBuf::from(text)) }
+}
+
+fn host_name(text: &str) -> Result<String, String> {
+    let normal = domain::names::normal_host(text).filter(|n| n == text && !text.starts_with('.') && !text.contains(':'));
+    normal.ok_or_else(|| "must be a host name in lower case, such as paas.example.com".to_string())
+}
+
+/// Numbers with commas between.
+fn list<T: std::str::FromStr>(text: &str) -> Result<Vec<T>, String> {
+    let all: Result<Vec<T>, _> = text.split(',').map(|n| n.trim().parse()).collect();
+    all.map_err(|_| "must be numbers with commas between".to_string())
+}
+
+fn driver(text: &str) -> Result<Driver, String> {
+    match text {
+        "native" => Ok(Driver::Native),
+        "docker" => Ok(Driver::Docker),
+        _ => Err("must be native or docker".into()),
+    }
+}
+
+fn first_numbers(text: &str) -> Result<[u8; 2], String> {
+    let numbers = text.split_once('.').and_then(|(first, second)| Some([first.parse().ok()?, second.parse().ok()?]));
+    numbers.ok_or_else(|| "must be two numbers, such as 10.209".to_string())
+}
+
+fn socket_path(text: &str) -> Result<PathBuf, String> {
+    match text.strip_prefix("unix://").unwrap_or(text) {
+        socket if socket.starts_with('/') => Ok(PathBuf::from(socket)),
+        _ => Err("must be the path of a socket on this host".into()),
+    }
+}
+
 /// Reads everything; all problems at once.
 pub fn read(flags: Flags) -> Result<Config, Vec<String>> {
     let mut reader = Reader { problems: Vec::new() };
     let file = read_file(flags.config.as_deref(), &mut reader.problems);
-    let path = |text: &str| if text.is_empty() { Err("must not be empty".to_string()) } else { Ok(PathBuf::from(text)) };
-    let domain = |text: &str| {
-        let normal = domain::names::normal_host(text).filter(|n| n == text && !text.starts_with('.') && !text.contains(':'));
-        normal.ok_or_else(|| "must be a host name in lower case, such as paas.example.com".to_string())
-    };
-    let seconds = |text: &str| {
-        let list: Result<Vec<u64>, _> = text.split(',').map(|n| n.trim().parse()).collect();
-        list.map(Some).map_err(|_| "must be numbers with commas between".to_string())
-    };
-    let runtime = |text: &str| match text {
-        "native" => Ok(Driver::Native),
-        "docker" => Ok(Driver::Docker),
-        _ => Err("must be native or docker".into()),
-    };
-    let subnet = |text: &str| {
-        let (first, second) = text.split_once('.').ok_or("must be two numbers, such as 10.209")?;
-        let number = |part: &str| part.parse::<u8>().map_err(|_| "must be two numbers, such as 10.209".to_string());
-        Ok([number(first)?, number(second)?])
-    };
-    let subnet = reader.parsed("dyno_subnet", flags.dyno_subnet.or(text(file.dyno_subnet)), DEFAULT_SUBNET, subnet);
+    // A key is spelled once: it names the flag, the key of the file, and the problem.
+    macro_rules! given {
+        ($key:ident) => {
+            flags.$key.or(text(file.$key))
+        };
+    }
+    macro_rules! parsed {
+        ($key:ident, $default:expr, $check:expr $(,)?) => {
+            reader.parsed(stringify!($key), given!($key), $default, $check)
+        };
+    }
+    macro_rules! number {
+        ($key:ident, $default:expr, $from:expr, $to:expr) => {
+            reader.number(stringify!($key), given!($key), $default, $from, $to)
+        };
+    }
+    macro_rules! switch {
+        ($key:ident) => {
+            reader.switch(stringify!($key), given!($key))
+        };
+    }
+    let subnet = parsed!(dyno_subnet, DEFAULT_SUBNET, first_numbers);
     let dyno_network = |text: &str| match text {
         "own" => Ok(DynoNetwork::Own { subnet, required: true }),
         "host" => Ok(DynoNetwork::Host),
         _ => Err("must be own or host".into()),
     };
     let config = Config {
-        driver: reader.parsed("runtime", flags.runtime.or(text(file.runtime)), Driver::Native, runtime),
-        docker_host: reader.parsed(
-            "docker_host",
-            flags.docker_host.or(text(file.docker_host)),
-            "/var/run/docker.sock".into(),
-            |text| match text.strip_prefix("unix://").unwrap_or(text) {
-                socket if socket.starts_with('/') => Ok(PathBuf::from(socket)),
-                _ => Err("must be the path of a socket on this host".into()),
-            },
-        ),
-        docker_image: reader.parsed("docker_image", flags.docker_image.or(text(file.docker_image)), None, |text| {
+        driver: parsed!(runtime, Driver::Native, driver),
+        docker_host: parsed!(docker_host, "/var/run/docker.sock".into(), socket_path),
+        docker_image: parsed!(docker_image, None, |text| {
             if text.is_empty() { Err("must not be empty".into()) } else { Ok(Some(text.to_string())) }
         }),
-        docker_sweep_after_s: reader.number(
-            "docker_sweep_after_s",
-            flags.docker_sweep_after_s.or(text(file.docker_sweep_after_s)),
-            600,
-            1,
-            1 << 32,
-        ),
-        docker_sweep_dry_run: reader
-            .switch("docker_sweep_dry_run", flags.docker_sweep_dry_run.or(text(file.docker_sweep_dry_run))),
-        dyno_network: reader.parsed(
-            "dyno_network",
-            flags.dyno_network.or(text(file.dyno_network)),
-            DynoNetwork::Own { subnet, required: false },
-            dyno_network,
-        ),
-        public_ports: reader.parsed("public_ports", flags.public_ports.or(text(file.public_ports)), Vec::new(), |text| {
-            let list: Result<Vec<u16>, _> = text.split(',').map(|n| n.trim().parse()).collect();
-            list.map_err(|_| "must be port numbers with commas between".to_string())
-        }),
-        data_dir: reader.parsed("data_dir", flags.data_dir.or(text(file.data_dir)), "/var/lib/tidemill".into(), path),
-        http: reader.parsed("http", flags.http.or(text(file.http)), SocketAddr::from(([0, 0, 0, 0], 80)), |text| {
+        docker_sweep_after_s: number!(docker_sweep_after_s, 600, 1, 1 << 32),
+        docker_sweep_dry_run: switch!(docker_sweep_dry_run),
+        dyno_network: parsed!(dyno_network, DynoNetwork::Own { subnet, required: false }, dyno_network,),
+        public_ports: parsed!(public_ports, Vec::new(), list),
+        data_dir: parsed!(data_dir, "/var/lib/tidemill".into(), path),
+        http: parsed!(http, SocketAddr::from(([0, 0, 0, 0], 80)), |text| {
             text.parse().map_err(|_| "must be an address with a port, such as 127.0.0.1:8080".into())
         }),
-        domain: reader.parsed("domain", flags.domain.or(text(file.domain)), "localhost".into(), domain),
-        admin_token_file: reader.parsed(
-            "admin_token_file",
-            flags.admin_token_file.or(text(file.admin_token_file)),
-            None,
-            |t| path(t).map(Some),
-        ),
-        boot_timeout_s: reader.number("boot_timeout_s", flags.boot_timeout_s.or(text(file.boot_timeout_s)), 60, 1, 3600),
-        build_timeout_s: reader.number("build_timeout_s", flags.build_timeout_s.or(text(file.build_timeout_s)), 900, 1, 86_400),
-        build_memory_mb: reader.number(
-            "build_memory_mb",
-            flags.build_memory_mb.or(text(file.build_memory_mb)),
-            2048,
-            64,
-            1 << 20,
-        ),
-        builds_at_once: usize::try_from(reader.number(
-            "builds_at_once",
-            flags.builds_at_once.or(text(file.builds_at_once)),
-            2,
-            1,
-            100,
-        ))
-        .unwrap_or(2),
-        push_mb_max: reader.number("push_mb_max", flags.push_mb_max.or(text(file.push_mb_max)), 1024, 1, 1 << 20),
-        tree_mb_max: reader.number("tree_mb_max", flags.tree_mb_max.or(text(file.tree_mb_max)), 2048, 1, 1 << 20),
-        crash_backoff_s: reader.parsed("crash_backoff_s", flags.crash_backoff_s.or(text(file.crash_backoff_s)), None, seconds),
-        disk_reserve_mb: reader.number(
-            "disk_reserve_mb",
-            flags.disk_reserve_mb.or(text(file.disk_reserve_mb)),
-            256,
-            0,
-            1 << 32,
-        ),
-        cycle_after_s: reader.number("cycle_after_s", flags.cycle_after_s.or(text(file.cycle_after_s)), 86_400, 0, 1 << 32),
-        sleep_after_s: reader.number("sleep_after_s", flags.sleep_after_s.or(text(file.sleep_after_s)), 1800, 0, 1 << 32),
-        preboot_hold_s: reader.number("preboot_hold_s", flags.preboot_hold_s.or(text(file.preboot_hold_s)), 180, 0, 86_400),
-        capacity_mb: reader.number(
-            "capacity_mb",
-            flags.capacity_mb.or(text(file.capacity_mb)),
-            host::memory_bytes() >> 20,
-            0,
-            1 << 32,
-        ),
-        overcommit_percent: reader.number(
-            "overcommit_percent",
-            flags.overcommit_percent.or(text(file.overcommit_percent)),
-            200,
-            10,
-            10_000,
-        ),
+        domain: parsed!(domain, "localhost".into(), host_name),
+        admin_token_file: parsed!(admin_token_file, None, |t| path(t).map(Some),),
+        boot_timeout_s: number!(boot_timeout_s, 60, 1, 3600),
+        build_timeout_s: number!(build_timeout_s, 900, 1, 86_400),
+        build_memory_mb: number!(build_memory_mb, 2048, 64, 1 << 20),
+        builds_at_once: usize::try_from(number!(builds_at_once, 2, 1, 100)).unwrap_or(2),
+        push_mb_max: number!(push_mb_max, 1024, 1, 1 << 20),
+        tree_mb_max: number!(tree_mb_max, 2048, 1, 1 << 20),
+        crash_backoff_s: parsed!(crash_backoff_s, None, |text| list(text).map(Some)),
+        disk_reserve_mb: number!(disk_reserve_mb, 256, 0, 1 << 32),
+        cycle_after_s: number!(cycle_after_s, 86_400, 0, 1 << 32),
+        sleep_after_s: number!(sleep_after_s, 1800, 0, 1 << 32),
+        preboot_hold_s: number!(preboot_hold_s, 180, 0, 86_400),
+        capacity_mb: number!(capacity_mb, host::memory_bytes() >> 20, 0, 1 << 32),
+        overcommit_percent: number!(overcommit_percent, 200, 10, 10_000),
         starts_at_once: reader.count("starts_at_once", flags.starts_at_once.or(text(file.starts_at_once)), 2 * host::cores()),
-        allow_private_sources: reader
-            .switch("allow_private_sources", flags.allow_private_sources.or(text(file.allow_private_sources))),
-        stop_dynos: reader.switch("stop_dynos", flags.stop_dynos.or(text(file.stop_dynos))),
-        shutdown_s: reader.number("shutdown_s", flags.shutdown_s.or(text(file.shutdown_s)), 30, 0, 3600),
+        allow_private_sources: switch!(allow_private_sources),
+        stop_dynos: switch!(stop_dynos),
+        shutdown_s: number!(shutdown_s, 30, 0, 3600),
     };
     if reader.problems.is_empty() { Ok(config) } else { Err(reader.problems) }
 }

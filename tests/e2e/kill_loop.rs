@@ -187,7 +187,8 @@ fn crash_17_8_dynos_and_lines_outlive_many_kills() {
         WRITERS + BUSY
     );
     platform.stop();
-    assert_eq!(traces(), before, "something is left on the host");
+    let after = traces();
+    assert!(after.iter().all(|(what, count)| *count <= before[what]), "something is left on the host: {before:?}, {after:?}");
 }
 
 /// Every run of every writer is complete up to its last line, in order, each line once. After a restart the buffers of the

@@ -133,8 +133,11 @@ fn features_are_switched_without_a_restart_and_tell_dynos_about_themselves() {
     assert!(platform.cli(&["features:enable", "runtime-dyno-build-metadata", "-a", "shop"]).status.success());
     let version = set(&platform, json!({ "REV": "x" }));
     eventually("the release is there", || settled(&platform, 1, version));
-    let seen = env(&platform);
-    assert_eq!((&seen["HEROKU_BUILD_COMMIT"], &seen["HEROKU_SLUG_COMMIT"]), (&json!(commit), &Value::Null));
+    // The router follows when the dyno is up.
+    eventually("requests go to it", || {
+        let seen = env(&platform);
+        ((&seen["HEROKU_BUILD_COMMIT"], &seen["HEROKU_SLUG_COMMIT"]) == (&json!(commit), &Value::Null)).then_some(())
+    });
     let listed = String::from_utf8(platform.cli(&["features", "-a", "shop"]).stdout).unwrap();
     assert!(listed.contains("[+]  runtime-dyno-metadata") && listed.contains("[ ]  preboot"), "{listed}");
     assert!(platform.cli(&["features:disable", "runtime-dyno-metadata", "-a", "shop"]).status.success());
