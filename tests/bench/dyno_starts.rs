@@ -1,5 +1,7 @@
-//! Time from `start` to the exit of `echo` seen, and starts a second, side by side with fork+exec, `runc` and `crun` when
-//! they are installed. Needs root. `cargo bench --bench dyno_starts [SECONDS]`
+//! Time from `start` to the first byte of `echo` and to its exit seen, and starts a second on two threads, side by side with
+//! fork+exec, `runc`, `crun` and `docker run` when they are there; then how long 200 dynos take to be taken back, and what
+//! their holders cost. Needs root. `cargo bench --bench dyno_starts [SECONDS]`, with `TIDEMILL_TEST_DOCKER` (see
+//! `tests/docker-engine`) for the engine.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use domain::DynoId;
@@ -14,6 +16,7 @@ use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
     fs,
+    io::Read,
     path::Path,
     process::{Command, Stdio},
     sync::Arc,
@@ -22,9 +25,13 @@ use std::{
 
 const ROUNDS: u32 = 100;
 
-struct Quiet;
+/// Remembers when the first byte came.
+#[derive(Default)]
+struct Quiet(std::sync::OnceLock<Instant>);
 impl Sink for Quiet {
-    fn output(&self, _end: u64, _time_us: u64, _bytes: &[u8]) {}
+    fn output(&self, _end: u64, _time_us: u64, _bytes: &[u8]) {
+        let _ = self.0.set(Instant::now()); // only the first counts
+    }
     fn dropped(&self, _lines: u64) {}
     fn grace_over(&self) {}
 }
@@ -32,52 +39,125 @@ impl Sink for Quiet {
 fn main() {
     let seconds = std::env::args().filter_map(|a| a.parse().ok()).next_back().unwrap_or(10);
     let dir = tempfile::tempdir().unwrap();
-    println!("{:<24} {:>10} {:>8} {:>14}", "", "ms/start", "ratio", "starts/s x2");
-    let mut first = None;
-    let mut row = |name: &str, ms: f64, rate: f64| {
-        let base = *first.get_or_insert(ms);
-        println!("{name:<24} {ms:>10.2} {:>8.1} {rate:>14.0}", ms / base);
+    println!("{:<34} {:>11} {:>9} {:>7} {:>12}", "", "ms to byte", "ms to end", "ratio", "starts/s x2");
+    let mut base = None;
+    let mut row = |name: &str, (byte, end): (f64, f64), rate: f64| {
+        let base = *base.get_or_insert(end);
+        println!("{name:<34} {byte:>11.2} {end:>9.2} {:>7.1} {rate:>12.0}", end / base);
     };
-    for network in [Network::Own, Network::Host] {
-        let (ms, rate) = native(dir.path(), network, seconds);
-        row(&format!("native, {network:?} network"), ms, rate);
+    for network in [Network::Host, Network::Own] {
+        let (times, rate) = native(dir.path(), network, seconds);
+        row(&format!("native, {network:?} network"), times, rate);
     }
-    let echo = || Command::new("/usr/bin/echo").arg("hi").stdout(Stdio::null()).status().unwrap();
-    row("fork + exec", timed(|_| assert!(echo().success())), rate_of(seconds, |_| assert!(echo().success())));
-    for engine in ["runc", "crun"] {
-        if Command::new(engine).arg("--version").stdout(Stdio::null()).status().is_err() {
-            println!("{engine:<24} not installed");
-            continue;
+    let mut peer = |name: &str, command: &(dyn Fn(String) -> Command + Sync)| {
+        let id = |n: String| format!("tidemill-bench-{}-{n}", std::process::id());
+        if !run(&mut command(id("try".into()))) {
+            println!("{name:<34} is not there or does not run here");
+            return;
         }
+        let times = timed(|n| first_byte_and_end(&mut command(id(n.to_string()))));
+        row(name, times, rate_of(seconds, |n| assert!(run(&mut command(id(n))))));
+    };
+    peer("fork + exec", &|_| {
+        let mut command = Command::new("/usr/bin/echo");
+        command.arg("hi");
+        command
+    });
+    // Here crun refuses the host's mix of control group versions, so it goes without any, which is an advantage.
+    for (engine, options) in [("runc", &[][..]), ("crun", &["--cgroup-manager=disabled"])] {
         let bundle = dir.path().join(engine);
-        make_bundle(engine, &bundle);
-        let run = |name: String| {
-            let status = Command::new(engine)
-                .args(["run", &name])
-                .current_dir(&bundle)
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .status();
-            status.unwrap().success()
-        };
-        if !run(format!("tidemill-bench-{}", std::process::id())) {
-            println!("{engine:<24} does not run here");
-            continue;
+        if Command::new(engine).arg("--version").stdout(Stdio::null()).status().is_ok() {
+            make_bundle(engine, &bundle);
         }
-        let prefix = format!("tidemill-bench-{}", std::process::id());
-        row(
-            &format!("{engine} run"),
-            timed(|n| assert!(run(format!("{prefix}-{n}")))),
-            rate_of(seconds, |n| assert!(run(format!("{prefix}-r{n}")))),
-        );
+        peer(&format!("{engine} run"), &|name| {
+            let mut command = Command::new(engine);
+            command.args(options).args(["run", &name]).current_dir(&bundle);
+            command
+        });
     }
+    for network in ["host", "none"] {
+        peer(&format!("docker run, network {network}"), &|name| {
+            let mut command = Command::new("docker");
+            let socket = std::env::var("TIDEMILL_TEST_DOCKER").unwrap_or("/var/run/docker.sock".into());
+            let image = std::env::var("TIDEMILL_TEST_IMAGE").unwrap_or("tidemill-test:base".into());
+            command.args([
+                "-H",
+                &format!("unix://{socket}"),
+                "run",
+                "--rm",
+                "--network",
+                network,
+                "--name",
+                &name,
+                &image,
+                "echo",
+                "hi",
+            ]);
+            command
+        });
+    }
+    taken_back(dir.path());
 }
 
-/// Milliseconds of one, on average.
-fn timed(mut each: impl FnMut(u32)) -> f64 {
+fn run(command: &mut Command) -> bool {
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
+}
+
+fn ms(from: Instant) -> f64 {
+    from.elapsed().as_secs_f64() * 1000.0
+}
+
+fn first_byte_and_end(command: &mut Command) -> (f64, f64) {
     let start = Instant::now();
-    (0..ROUNDS).for_each(&mut each);
-    start.elapsed().as_secs_f64() * 1000.0 / f64::from(ROUNDS)
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    child.stdout.take().unwrap().read_exact(&mut [0u8; 1]).unwrap();
+    let byte = ms(start);
+    assert!(child.wait().unwrap().success());
+    (byte, ms(start))
+}
+
+/// A daemon that comes back to 200 dynos.
+fn taken_back(dir: &Path) {
+    const DYNOS: u32 = 200;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let first = driver(dir);
+        let mut ids = Vec::new();
+        for slot in 0..DYNOS {
+            let mut spec = spec(slot + 1, Network::Own);
+            spec.argv = vec!["/usr/bin/sleep".into(), "600".into()];
+            ids.push(spec.id);
+            first.start(spec, Arc::new(Quiet::default())).await.unwrap();
+        }
+        let private: u64 = ids.iter().map(|id| private_kib(dir, *id)).sum();
+        drop(first);
+        let second = driver(dir);
+        let start = Instant::now();
+        for id in &ids {
+            assert!(second.recover(*id, Arc::new(Quiet::default())).await.unwrap().is_some());
+        }
+        println!("{DYNOS} dynos taken back in {:.0} ms, one after the other", ms(start));
+        println!("a holder has {} KiB of its own", private / u64::from(DYNOS));
+        for id in ids {
+            second.remove(id).await.unwrap();
+        }
+    });
+}
+
+/// Memory that nobody shares with the holder of a dyno.
+fn private_kib(dir: &Path, id: DynoId) -> u64 {
+    let pid = fs::read_to_string(dir.join("run").join(id.to_string()).join("holder")).unwrap();
+    let text = fs::read_to_string(format!("/proc/{}/smaps_rollup", pid.trim())).unwrap();
+    let of = |name: &str| {
+        text.lines().filter_map(|l| l.strip_prefix(name)?.trim().strip_suffix(" kB")?.parse::<u64>().ok()).sum::<u64>()
+    };
+    of("Private_Dirty:") + of("Private_Clean:")
+}
+
+/// Milliseconds to the first byte and to the end, on average.
+fn timed(each: impl FnMut(u32) -> (f64, f64)) -> (f64, f64) {
+    let (byte, end) = (0..ROUNDS).map(each).fold((0.0, 0.0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+    (byte / f64::from(ROUNDS), end / f64::from(ROUNDS))
 }
 
 /// How many a second on two threads.
@@ -98,14 +178,14 @@ fn rate_of(seconds: u64, each: impl Fn(String) + Sync) -> f64 {
     total / seconds as f64
 }
 
-fn native(dir: &Path, network: Network, seconds: u64) -> (f64, f64) {
+fn driver(dir: &Path) -> Arc<NativeRuntime> {
     let program = Path::new(env!("CARGO_BIN_EXE_tidemill"));
-    let driver = Arc::new(
-        NativeRuntime::new(&dir.join("run"), program, DynoNetwork::Own { subnet: DEFAULT_SUBNET, required: false }, Vec::new())
-            .unwrap(),
-    );
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let spec = move |slot: u32| Spec {
+    let network = DynoNetwork::Own { subnet: DEFAULT_SUBNET, required: false };
+    Arc::new(NativeRuntime::new(&dir.join("run"), program, network, Vec::new()).unwrap())
+}
+
+fn spec(slot: u32, network: Network) -> Spec {
+    Spec {
         id: DynoId::from(uuid::Uuid::new_v4()),
         argv: vec!["/usr/bin/echo".into(), "hi".into()],
         env: BTreeMap::new(),
@@ -118,19 +198,23 @@ fn native(dir: &Path, network: Network, seconds: u64) -> (f64, f64) {
         lossless: false,
         root: Root::default(),
         stdio: runtime::Stdio::default(),
-    };
-    let ms = runtime.block_on(async {
-        let mut spent = Duration::ZERO;
-        for _ in 0..ROUNDS {
-            let spec = spec(1);
+    }
+}
+
+fn native(dir: &Path, network: Network, seconds: u64) -> ((f64, f64), f64) {
+    let driver = driver(dir);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let times = timed(|_| {
+        runtime.block_on(async {
+            let (spec, sink) = (spec(1, network), Arc::new(Quiet::default()));
             let id = spec.id;
             let start = Instant::now();
-            driver.start(spec, Arc::new(Quiet)).await.unwrap();
+            driver.start(spec, sink.clone()).await.unwrap();
             assert_eq!(driver.wait(id).await.unwrap().status, 0);
-            spent += start.elapsed();
+            let end = ms(start);
             driver.remove(id).await.unwrap();
-        }
-        spent.as_secs_f64() * 1000.0 / f64::from(ROUNDS)
+            ((*sink.0.get().unwrap() - start).as_secs_f64() * 1000.0, end)
+        })
     });
     let end = Instant::now() + Duration::from_secs(seconds);
     let workers: Vec<_> = (0..4u32)
@@ -139,9 +223,9 @@ fn native(dir: &Path, network: Network, seconds: u64) -> (f64, f64) {
             runtime.spawn(async move {
                 let mut count = 0u32;
                 while Instant::now() < end {
-                    let spec = spec(worker + 2);
+                    let spec = spec(worker + 2, network);
                     let id = spec.id;
-                    driver.start(spec, Arc::new(Quiet)).await.unwrap();
+                    driver.start(spec, Arc::new(Quiet::default())).await.unwrap();
                     driver.wait(id).await.unwrap();
                     driver.remove(id).await.unwrap();
                     count += 1;
@@ -151,7 +235,7 @@ fn native(dir: &Path, network: Network, seconds: u64) -> (f64, f64) {
         })
         .collect();
     let total: f64 = workers.into_iter().map(|w| runtime.block_on(w).unwrap()).sum();
-    (ms, total / seconds as f64)
+    (times, total / seconds as f64)
 }
 
 /// A bundle that sees the host's programs, as a dyno does.
