@@ -49,7 +49,5 @@ pub const RENDEZVOUS_IDLE_MS: u64 = 3_600_000;
 pub const ONE_OFFS_MAX: usize = 50;
 /// A one-off dyno lives at most this long (`runtime.md` section 13).
 pub const ONE_OFF_SECONDS_MAX: u64 = 86_400;
-/// A release phase that takes longer failed (`runtime.md` section 11).
-pub const RELEASE_PHASE_SECONDS_MAX: u64 = 3600;
 /// Schedules of an app.
 pub const SCHEDULES_PER_APP_MAX: usize = 100;

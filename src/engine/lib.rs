@@ -84,6 +84,8 @@ pub struct Settings {
     pub backoff: Backoff,
     /// Builds at the same time.
     pub builds_at_once: usize,
+    /// A release phase that takes longer failed.
+    pub release_timeout: Duration,
     /// When less is free on the disk of the dynos, the one that wrote most is ended; 0: never.
     pub disk_reserve_bytes: u64,
     /// Dynos are replaced when they are older than this and a random part; `None`: never.

@@ -173,7 +173,10 @@ async fn run_cage(engine: Engine, mut dyno: Dyno, sink: Arc<DynoSink>, client: O
 async fn finish(engine: Engine, dyno: Dyno, sink: Arc<DynoSink>, attached: Option<Attached>) {
     let watch = tokio::spawn(memory::watch(engine.clone(), dyno.clone(), sink.clone()));
     let runtime = &engine.shared.parts.runtime;
-    let lives = Duration::from_secs(dyno.time_to_live_s.unwrap_or(ONE_OFF_SECONDS_MAX));
+    let lives = match dyno.ptype.as_str() {
+        RELEASE => engine.shared.parts.settings.release_timeout,
+        _ => Duration::from_secs(dyno.time_to_live_s.unwrap_or(ONE_OFF_SECONDS_MAX)),
+    };
     let lived = Duration::from_millis(engine.shared.parts.clock.now().since_ms(dyno.created_at));
     let ended_itself = tokio::time::timeout(lives.saturating_sub(lived), runtime.wait(dyno.id)).await;
     let too_long = ended_itself.is_err();

@@ -3,7 +3,7 @@
 use crate::{Action, Ctx, Error, Result, Service, auth::random_key, capacity, config::Config, find_app};
 use domain::{
     App, AppId, Attach, Dyno, DynoId, DynoKind, DynoState, EventBody, Meeting,
-    limits::{ONE_OFF_SECONDS_MAX, ONE_OFFS_MAX, RELEASE_PHASE_SECONDS_MAX},
+    limits::{ONE_OFF_SECONDS_MAX, ONE_OFFS_MAX},
     names, size,
 };
 use std::collections::BTreeMap;
@@ -102,7 +102,7 @@ pub(crate) fn add_phase(tx: &mut Tx, ctx: &Ctx, app: &App, release: u64, command
     let mut dyno = row(tx, ctx, app.id, release, RELEASE, command)?;
     let entry = tx.get(&tables::FORMATION, &(app.id, RELEASE.to_string()))?;
     dyno.size = entry.map_or(dyno.size, |entry| entry.size);
-    dyno.time_to_live_s = Some(RELEASE_PHASE_SECONDS_MAX);
+    dyno.time_to_live_s = None; // the engine has a limit for these
     put(tx, ctx, &dyno)
 }
 

@@ -79,6 +79,9 @@ pub struct Flags {
     /// MiB that must stay free on the disk: with less, the dyno that wrote most is ended; 0: never [default: 256]
     #[arg(long, env = "TIDEMILL_DISK_RESERVE_MB")]
     disk_reserve_mb: Option<String>,
+    /// Seconds for a release phase [default: 3600]
+    #[arg(long, env = "TIDEMILL_RELEASE_TIMEOUT_S")]
+    release_timeout_s: Option<String>,
     /// Seconds without a request after which an app with Eco web dynos sleeps; 0: never [default: 1800]
     #[arg(long, env = "TIDEMILL_SLEEP_AFTER_S")]
     sleep_after_s: Option<String>,
@@ -130,6 +133,7 @@ struct FileValues {
     crash_backoff_s: Option<toml::Value>,
     cycle_after_s: Option<toml::Value>,
     disk_reserve_mb: Option<toml::Value>,
+    release_timeout_s: Option<toml::Value>,
     sleep_after_s: Option<toml::Value>,
     preboot_hold_s: Option<toml::Value>,
     capacity_mb: Option<toml::Value>,
@@ -172,6 +176,7 @@ pub struct Config {
     pub crash_backoff_s: Option<Vec<u64>>,
     pub cycle_after_s: u64,
     pub disk_reserve_mb: u64,
+    pub release_timeout_s: u64,
     pub sleep_after_s: u64,
     pub preboot_hold_s: u64,
     pub capacity_mb: u64,
@@ -340,6 +345,7 @@ pub fn read(flags: Flags) -> Result<Config, Vec<String>> {
         push_mb_max: number!(push_mb_max, 1024, 1, 1 << 20),
         tree_mb_max: number!(tree_mb_max, 2048, 1, 1 << 20),
         crash_backoff_s: parsed!(crash_backoff_s, None, |text| list(text).map(Some)),
+        release_timeout_s: number!(release_timeout_s, 3600, 1, 86_400),
         disk_reserve_mb: number!(disk_reserve_mb, 256, 0, 1 << 32),
         cycle_after_s: number!(cycle_after_s, 86_400, 0, 1 << 32),
         sleep_after_s: number!(sleep_after_s, 1800, 0, 1 << 32),

@@ -114,6 +114,7 @@ fn configuration(data_dir: &Path) -> Config {
         crash_backoff_s: None,
         cycle_after_s: 0,
         disk_reserve_mb: 0,
+        release_timeout_s: 3600,
         sleep_after_s: 0,
         preboot_hold_s: 0,
         capacity_mb: 0,

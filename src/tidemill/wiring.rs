@@ -232,6 +232,7 @@ pub async fn start(config: Config) -> Result<Platform> {
             boot_timeout: Duration::from_secs(config.boot_timeout_s),
             backoff: config.crash_backoff_s.as_deref().map_or_else(Backoff::default, Backoff::from_seconds),
             builds_at_once: config.builds_at_once,
+            release_timeout: Duration::from_secs(config.release_timeout_s),
             disk_reserve_bytes: config.disk_reserve_mb << 20,
             cycle_after: (config.cycle_after_s > 0).then_some(Duration::from_secs(config.cycle_after_s)),
             sleep_after: Duration::from_secs(config.sleep_after_s),

@@ -19,6 +19,7 @@ mod reboot;
 mod restart;
 mod routing;
 mod schema;
+mod situations;
 mod sleeping;
 mod stacks;
 mod support;

@@ -206,7 +206,7 @@ fn crashed_silent_and_booting_dynos_have_their_codes() {
 }
 
 #[test]
-fn start_8_memory_over_the_quota_is_told_and_far_over_it_is_ended() {
+fn memory_31_over_the_quota_is_told_and_far_over_it_is_ended() {
     if !root_or_skip("running dynos") {
         return;
     }

@@ -92,8 +92,13 @@ impl Platform {
 
     /// Starts the daemon, again on the same port if it ran before.
     pub fn boot(&mut self) {
+        self.boot_from(Path::new(BIN));
+    }
+
+    /// As [`Platform::boot`], with another file of the program.
+    pub fn boot_from(&mut self, program: &Path) {
         let token_file = self.dir.path().join("token");
-        let mut command = Command::new(BIN);
+        let mut command = Command::new(program);
         command.arg("serve");
         if !self.args.iter().any(|a| a == "--data-dir") {
             command.arg("--data-dir").arg(self.data_dir());

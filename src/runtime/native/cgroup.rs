@@ -16,6 +16,8 @@ use std::{
 };
 
 const CONTROLLERS: &[&str] = &["memory", "pids", "cpu"];
+/// Version 2: shares of the disk, where there is a scheduler that knows them.
+const OPTIONAL: &str = "io";
 /// Version 1 counts CPU time in a controller of its own, which may have a tree of its own.
 const LEGACY_ACCOUNTING: &str = "cpuacct";
 /// Version 1 freezes in a controller of its own. Whoever looks after a host uses it; a dyno must be stoppable all the same.
@@ -110,13 +112,14 @@ fn legacy(own: &std::collections::HashMap<String, String>) -> Result<Bases, Stri
 fn unified(own: &std::collections::HashMap<String, String>) -> Vec<Result<Bases, String>> {
     let own = own.get("").map_or("", |p| p.trim_matches('/'));
     let base = own.strip_suffix("/daemon").unwrap_or(own);
-    let all: Vec<String> = CONTROLLERS.iter().map(|c| (*c).to_string()).collect();
-    let at = |base: &str| vec![(all.clone(), base.to_string())];
+    let needed: Vec<String> = CONTROLLERS.iter().map(|c| (*c).to_string()).collect();
+    let with_io: Vec<String> = needed.iter().cloned().chain([OPTIONAL.to_string()]).collect();
     let mut candidates = Vec::new();
     if !base.is_empty() {
-        candidates.push(leave_for_leaf(base, own).map(|()| at(base)));
+        let left = leave_for_leaf(base, own);
+        candidates.extend([&with_io, &needed].map(|all| left.clone().map(|()| vec![(all.clone(), base.to_string())])));
     }
-    candidates.push(Ok(at("")));
+    candidates.extend([with_io, needed].map(|all| Ok(vec![(all, String::new())])));
     candidates
 }
 
@@ -162,6 +165,14 @@ impl Group {
                 // cpu.weight 1..10000 with 100 as normal; cpu.shares 2.. with 1024 as normal.
                 let shares = u64::from(limits.cpu_share) * if part.v2() { 100 } else { 1024 };
                 cpu.set_shares(shares.clamp(2, 10_000)).map_err(text)?;
+            }
+        }
+        // No `memory.high`: it slows an app down that is over its quota and has nothing to give back, and such an app is to
+        // go on. One process that is killed for memory must not take the others along (`runtime.md` section 9).
+        let weight = format!("default {}", (u64::from(limits.cpu_share) * 100).clamp(1, 10_000));
+        for (file, value) in [("memory.oom.group", "0"), ("io.weight", weight.as_str())] {
+            for path in self.dirs().into_iter().map(|dir| dir.join(file)).filter(|path| path.exists()) {
+                fs::write(&path, value).map_err(|e| format!("{}: {e}", path.display()))?;
             }
         }
         Ok(())
@@ -268,6 +279,9 @@ impl Group {
     /// Ends what is left in the group. A process that forks meanwhile is caught by the next round.
     fn kill_all(&self) {
         for dir in self.dirs() {
+            if fs::write(dir.join("cgroup.kill"), "1").is_ok() {
+                continue; // version 2 knows how, from kernel 5.14 on
+            }
             let members = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
             for pid in members.lines().filter_map(|pid| pid.parse().ok()).filter(|pid| *pid > 0) {
                 let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL); // gone is good

@@ -96,7 +96,10 @@ fn conversation() -> ExitCode {
 struct Opened {
     listener: UnixListener,
     run_dir: OwnedFd,
+    /// Files to write to for joining a control group.
     procs: Vec<File>,
+    /// The control group itself on version 2: a process can be born in it.
+    group: Option<OwnedFd>,
 }
 
 fn open_all(request: &HoldRequest) -> Result<Opened, String> {
@@ -108,7 +111,9 @@ fn open_all(request: &HoldRequest) -> Result<Opened, String> {
     let run_dir = OwnedFd::from(File::open(".").map_err(|e| e.to_string())?);
     let open = |p: &std::path::PathBuf| File::options().write(true).open(p).map_err(|e| format!("{}: {e}", p.display()));
     let procs: Result<Vec<File>, String> = request.procs_files.iter().map(open).collect();
-    Ok(Opened { listener, run_dir, procs: procs? })
+    let unified = request.procs_files.iter().find_map(|file| file.parent().filter(|dir| dir.join("cgroup.type").exists()));
+    let group = unified.map(File::open).transpose().map_err(|e| format!("control group: {e}"))?.map(OwnedFd::from);
+    Ok(Opened { listener, run_dir, procs: procs?, group })
 }
 
 fn stage_one(request: &HoldRequest) -> Result<ExitCode, String> {
