@@ -124,11 +124,10 @@ impl Runtime for Choice {
 
     fn capabilities(&self) -> Capabilities {
         let (main, other) = (self.main.capabilities(), self.other.capabilities());
-        if !self.images_on_other {
-            return main;
-        }
-        let missing = other.missing.into_iter().map(|sentence| format!("apps that are images: {sentence}"));
-        Capabilities { images: other.images, missing: main.missing.iter().cloned().chain(missing).collect(), ..main }
+        let (whom, images) =
+            if self.images_on_other { ("apps that are images", other.images) } else { ("builds", main.images) };
+        let missing = other.missing.into_iter().map(|sentence| format!("{whom}: {sentence}"));
+        Capabilities { images, missing: main.missing.iter().cloned().chain(missing).collect(), ..main }
     }
 }
 

@@ -38,6 +38,9 @@ pub const STACKS: &str = "stacks";
 /// After the drain: time for dynos to stop when they are to be stopped, TERM grace included.
 const DYNO_STOP_LIMIT: Duration = Duration::from_secs(40);
 
+/// A dyno's start waits this long for a container engine that is being restarted.
+const ENGINE_PATIENCE: Duration = Duration::from_secs(30);
+
 /// A running platform.
 pub struct Platform {
     /// For the first start and for `demo`.
@@ -164,6 +167,7 @@ async fn driver(config: &Config, data: &Path, native: &Arc<NativeRuntime>) -> Re
         base_image: config.docker_image.clone(),
         network: native.own_network(),
         sweep: docker::Sweep { grace: Duration::from_secs(config.docker_sweep_after_s), dry_run: config.docker_sweep_dry_run },
+        patience: ENGINE_PATIENCE,
     })
     .await?;
     let docker = Arc::new(docker);

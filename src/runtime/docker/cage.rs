@@ -300,10 +300,13 @@ async fn read(mut follower: Follower) {
         }
         match follower.standing().await {
             Ok(found) => match ended(&found) {
-                Some(exit) => {
+                Some(mut exit) => {
                     // All of it, once more: what came between the end of the stream and that of the container is there now.
                     if let Err(e) = follower.pass(false).await {
                         tracing::warn!(dyno = %follower.id, error = %e, "runtime.log_end: the last lines may be missing");
+                    }
+                    if let Some(status) = follower.decoder.status() {
+                        (exit.status, exit.platform_error) = (status, None); // an engine that was killed in part does not know
                     }
                     break exit;
                 }

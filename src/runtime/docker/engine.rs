@@ -78,6 +78,12 @@ impl Engine {
         faults
     }
 
+    /// Waits for an engine that is just restarting, but not for ever.
+    pub async fn ready(&self, patience: Duration) -> Result<Docker, RuntimeError> {
+        let _ = tokio::time::timeout(patience, self.up()).await; // the next line tells
+        self.docker().map_err(|e| RuntimeError::Start(e.to_string()))
+    }
+
     /// Returns when it answers.
     pub async fn up(&self) {
         let _ = self.health.subscribe().wait_for(Result::is_ok).await; // the sender lives as long as this

@@ -29,17 +29,23 @@ pub struct Decoder {
     /// False after a restart, when the number of lines at [`Mark::offset`] is not known yet.
     lines_known: bool,
     marks: VecDeque<Mark>,
+    status: Option<i32>,
 }
 
 impl Decoder {
     /// Everything before `from` was delivered before.
     pub fn new(from: Mark, lines_known: bool) -> Self {
-        Self { line: Vec::new(), seen: from, lines_known, marks: VecDeque::new() }
+        Self { line: Vec::new(), seen: from, lines_known, marks: VecDeque::new(), status: None }
     }
 
     /// Another reading of the same log begins.
     pub fn rewind(&mut self) {
         self.line.clear();
+    }
+
+    /// Status of the main process, once PID 1 has told it.
+    pub fn status(&self) -> Option<i32> {
+        self.status
     }
 
     /// How far it is.
@@ -61,6 +67,9 @@ impl Decoder {
     }
 
     fn frame(&mut self, line: &[u8], sink: &dyn Sink) {
+        if let Some(status) = line.strip_prefix(b"X ") {
+            self.status = std::str::from_utf8(status).ok().and_then(|status| status.parse().ok());
+        }
         let Some((offset, lines, time_us, rest)) = parse(line) else { return };
         let bytes = unescape(rest);
         let end = Mark {
@@ -217,7 +226,9 @@ mod tests {
         decoder.feed(&log[0], &kept);
         decoder.feed(&log[3], &kept);
         assert_eq!((kept.0.lock().expect("lock").as_slice(), *kept.1.lock().expect("lock")), (&b"0\n0\n3\n3\n"[..], 4));
-        assert_eq!(decoder.safe(3), None);
+        assert_eq!((decoder.status(), decoder.safe(3)), (None, None));
+        decoder.feed(b"X 9\n", &kept);
+        assert_eq!(decoder.status(), Some(9));
         assert_eq!(decoder.safe(15).map(|m| (m.offset, m.lines)), Some((4, 2)));
         let kept = Kept::default();
         let mut decoder = Decoder::new(Mark { offset: 8, ..Mark::default() }, false);

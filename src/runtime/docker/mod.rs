@@ -76,6 +76,8 @@ pub struct Options {
     pub network: Result<Arc<OwnNetwork>, String>,
     /// What happens to containers that nobody knows.
     pub sweep: Sweep,
+    /// A start waits this long for an engine that does not answer: a restart of it is not to make dynos crash.
+    pub patience: Duration,
 }
 
 /// The driver.
@@ -87,6 +89,7 @@ pub struct DockerRuntime {
     network: Result<Arc<OwnNetwork>, String>,
     cages: Arc<Mutex<HashMap<DynoId, Arc<Cage>>>>,
     is_root: bool,
+    patience: Duration,
 }
 
 fn name(id: DynoId) -> String {
@@ -137,7 +140,16 @@ impl DockerRuntime {
         let cages = Arc::new(Mutex::default());
         sweep::begin(options.sweep, Arc::downgrade(&engine), instance.clone(), Arc::downgrade(&cages));
         let is_root = nix::unistd::geteuid().is_root();
-        Ok(Self { engine, images, instance, run_dir: dynos, network: options.network, cages, is_root })
+        Ok(Self {
+            engine,
+            images,
+            instance,
+            run_dir: dynos,
+            network: options.network,
+            cages,
+            is_root,
+            patience: options.patience,
+        })
     }
 
     fn cages(&self) -> MutexGuard<'_, HashMap<DynoId, Arc<Cage>>> {
@@ -259,7 +271,7 @@ impl DockerRuntime {
 #[async_trait]
 impl Runtime for DockerRuntime {
     async fn start(&self, spec: Spec, sink: Arc<dyn Sink>) -> Result<IpAddr, RuntimeError> {
-        self.engine.docker().map_err(|e| RuntimeError::Start(e.to_string()))?;
+        self.engine.ready(self.patience).await?;
         let dir = self.dir(spec.id);
         fs::create_dir_all(&dir).map_err(|e| RuntimeError::Io(format!("{}: {e}", dir.display())))?;
         let written = Record::default().save(&dir).map_err(io_failed);

@@ -51,6 +51,7 @@ fn driver_at(dir: &Path, socket: &Path, image: &str, sweep: Sweep) -> DockerRunt
         base_image: Some(image.into()),
         network: OwnNetwork::set_up(DEFAULT_SUBNET, Vec::new()),
         sweep,
+        patience: Duration::from_millis(100),
     };
     tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(DockerRuntime::new(options))).unwrap()
 }
@@ -194,8 +195,22 @@ fn ticks(text: &str) -> u64 {
     numbers.len() as u64
 }
 
+/// What [`engine_restart`] leaves.
+struct Restarted {
+    world: World,
+    /// Runs.
+    id: DynoId,
+    sink: Arc<contract::Recorder>,
+    /// Was told to stop while the engine was down.
+    stopped: DynoId,
+    /// Of a daemon that was started meanwhile.
+    next: DockerRuntime,
+    next_sink: Arc<contract::Recorder>,
+    own: OwnEngine,
+}
+
 /// Kills the engine under a running dyno and starts it again; what happens to the dyno is told by `after`.
-async fn engine_restart(live_restore: bool) -> Option<(World, DynoId, Arc<contract::Recorder>, OwnEngine)> {
+async fn engine_restart(live_restore: bool) -> Option<Restarted> {
     let (_, image) = engine()?;
     let archive = std::env::var_os("TIDEMILL_TEST_ROOTFS").expect("tests/docker-engine base prints it");
     let mut own = OwnEngine::start(live_restore);
@@ -215,6 +230,8 @@ async fn engine_restart(live_restore: bool) -> Option<(World, DynoId, Arc<contra
     let answers = || std::net::TcpStream::connect((address, 8000)).is_ok();
     until("the app answers", answers);
     until("it ticks", || ticks(&sink.text()) > 20);
+    let (stopped, other) = world.start("trap 'echo bye; exit 11' TERM; echo ready; while :; do sleep 0.05; done").await;
+    other.wait_for("ready");
     own.kill();
     assert!(answers(), "the app answers while the engine is down");
     until("the driver knows", || world.runtime.capabilities().missing.iter().any(|m| m.contains("does not answer")));
@@ -223,9 +240,13 @@ async fn engine_restart(live_restore: bool) -> Option<(World, DynoId, Arc<contra
     assert!(world.runtime.stats(id).await.is_some_and(|stats| stats.tasks > 1), "it is still looked after");
     assert!(answers(), "the app still answers");
     assert_eq!(world.runtime.inspect(id).await.unwrap().exit, None, "nothing is reported as ended");
+    world.runtime.stop(stopped, 30_000).await.unwrap();
+    let next = driver_at(world.dir.path(), &own.socket(), &image, sweep);
+    let next_sink = Arc::new(contract::Recorder::default());
+    assert_eq!(next.recover(id, next_sink.clone()).await.unwrap(), Some(address), "a daemon that starts now finds it");
     own.boot();
     until("the driver knows", || !world.runtime.capabilities().missing.iter().any(|m| m.contains("does not answer")));
-    Some((world, id, sink, own))
+    Some(Restarted { world, id, sink, stopped, next, next_sink, own })
 }
 
 impl World {
@@ -237,7 +258,10 @@ impl World {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn engine_killed_with_live_restore_dynos_go_on_and_their_log_too() {
-    let Some((world, id, sink, own)) = engine_restart(true).await else { return };
+    let Some(Restarted { world, id, sink, stopped, next, next_sink, own }) = engine_restart(true).await else { return };
+    let exit = world.runtime.wait(stopped).await.unwrap();
+    assert_eq!((exit.status, exit.platform_error), (11, None), "the signal reached it while the engine was down");
+    world.runtime.remove(stopped).await.unwrap();
     let before = ticks(&sink.text());
     until("it ticks again", || ticks(&sink.text()) > before + 50);
     // The part of the engine that runs containers may die alone, too.
@@ -252,12 +276,18 @@ async fn engine_killed_with_live_restore_dynos_go_on_and_their_log_too() {
     assert_eq!((exit.status, *sink.dropped.lock().unwrap()), (9, 0), "{exit:?}");
     assert_eq!(*sink.grace_over.lock().unwrap(), 0, "its end was seen at once");
     println!("{} ticks over two restarts", ticks(&sink.text()));
+    assert_eq!(next.wait(id).await.unwrap().status, 9);
+    let all = sink.text();
+    let later = next_sink.text();
+    assert!(all.ends_with(&later) && later.contains("tick"), "the later daemon goes on where the former one had stored");
     world.runtime.remove(id).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn engine_killed_without_live_restore_the_real_end_is_reported() {
-    let Some((world, id, sink, _own)) = engine_restart(false).await else { return };
+    let Some(Restarted { world, id, sink, stopped, next, own: _own, .. }) = engine_restart(false).await else { return };
+    drop(next);
+    world.runtime.remove(stopped).await.unwrap();
     let exit = tokio::time::timeout(contract::LIMIT * 2, world.runtime.wait(id)).await.expect("the engine ended it").unwrap();
     println!("{} ticks, then {exit:?}", ticks(&sink.text()));
     assert!([9, 137, 143].contains(&exit.status), "{exit:?}");

@@ -312,6 +312,12 @@ impl Init {
             self.kill_at = None;
             self.read_output();
             self.ends.output = None;
+            if self.options.cage {
+                // The engine's own word for it gets lost when a part of it is killed.
+                let frame = format!("X {}\n", self.status.unwrap_or(137)).into_bytes();
+                self.outgoing_bytes += frame.len();
+                self.outgoing.push_back(frame);
+            }
         }
         if self.kill_at.is_some_and(|at| now >= at) {
             sys::send(-1, sys::SIGKILL);
@@ -350,7 +356,8 @@ impl Init {
         self.outgoing.push_back(frame);
     }
 
-    /// `T offset lines time bytes`, the counts being those before it; whoever reads sees by them what is missing.
+    /// `T offset lines time bytes`, the counts being those before it; whoever reads sees by them what is missing. The last
+    /// one is `X status`.
     fn frame(&mut self, bytes: &[u8]) -> Vec<u8> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
         let mut frame = format!("T {} {} {now} ", self.offset, self.lines).into_bytes();

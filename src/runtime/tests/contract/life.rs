@@ -91,9 +91,11 @@ pub async fn life_a_cage_that_ended_meanwhile_tells_the_next_daemon(world: &Worl
 pub async fn life_nothing_is_left_behind(world: &World) {
     let before = (world.traces)(world.dir.path());
     let mut ids = Vec::new();
+    let begun = std::time::Instant::now();
     for _ in 0..5 {
         ids.push(world.start("exec sleep 300").await.0);
     }
+    println!("5 starts took {:?}", begun.elapsed());
     if !world.lacks("limits", |c| c.limits) {
         for id in &ids {
             // The kernel counts memory in batches, a moment later.
