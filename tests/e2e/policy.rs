@@ -221,7 +221,7 @@ fn a_health_check_has_to_be_passed_before_a_dyno_serves() {
     // Redirects are good, and a good one serves.
     let well = set(&platform, json!({ "HEALTH": "302", "REV": "well" }));
     eventually("well", || settled(&platform, 1, well));
-    assert_eq!(platform.web("shop", "/").text, "well");
+    eventually("it serves", || (platform.web("shop", "/").text == "well").then_some(()));
     assert!(platform.cli(&["health-check:clear", "-a", "shop"]).status.success());
     assert_eq!(platform.api("DELETE", "/apps/shop/health-check", None).status, 404);
 }

@@ -19,24 +19,23 @@ pub(super) fn web_is_ready(wanted: &Wanted, dynos: &[&Dyno], now: UnixMs) -> boo
     all_up && !held
 }
 
-/// The web dynos that requests go to: those that are up, but while a release is neither proven nor ready, and is not rolled
-/// out in steps, only the old ones, so that visitors meet one release at a time.
+/// The web dynos that requests go to: those that are up, but visitors meet one release at a time. While a release is neither
+/// proven nor ready only the old dynos serve, then only its own; in steps, and of what is left over, one in each slot.
 pub fn serving<'a>(wanted: &Wanted, actual: &'a [Dyno], now: UnixMs) -> Vec<&'a Dyno> {
     let up: Vec<&Dyno> = actual.iter().filter(|d| is_up_web(d)).collect();
-    if wanted.proven {
-        // What is left of another release, a failed one perhaps, serves only where nothing else does.
-        let is_wanted = |d: &Dyno| Some(d.release) == wanted.release;
-        let only = |d: &Dyno| !up.iter().any(|other| other.num == d.num && is_wanted(other));
-        return up.iter().copied().filter(|d| is_wanted(d) || only(d)).collect();
-    }
-    if wanted.in_steps || web_is_ready(wanted, &up, now) {
-        return up;
-    }
-    let is_fallback = |d: &Dyno| Some(d.release) == wanted.fallback;
-    // A release between the two never served, unless it had begun to replace the proven one in steps.
-    let old = |d: &&Dyno| {
-        is_fallback(d) || (Some(d.release) != wanted.release && !up.iter().any(|f| f.num == d.num && is_fallback(f)))
+    let of = |release: Option<u64>| move |d: &Dyno| Some(d.release) == release;
+    let (is_wanted, is_fallback) = (of(wanted.release), of(wanted.fallback));
+    let alone = |d: &Dyno, rival: &dyn Fn(&Dyno) -> bool| !up.iter().any(|other| other.num == d.num && rival(other));
+    let serves = |d: &Dyno| {
+        if wanted.proven || wanted.in_steps {
+            is_wanted(d) || alone(d, &is_wanted)
+        } else if web_is_ready(wanted, &up, now) {
+            is_wanted(d)
+        } else {
+            // A release between the two never served, unless it had begun to replace the proven one in steps.
+            is_fallback(d) || (!is_wanted(d) && alone(d, &is_fallback))
+        }
     };
-    let serving: Vec<&Dyno> = up.iter().copied().filter(old).collect();
+    let serving: Vec<&Dyno> = up.iter().copied().filter(|d| serves(d)).collect();
     if serving.is_empty() { up } else { serving }
 }
