@@ -93,7 +93,8 @@ pub fn folder() -> tempfile::TempDir {
 impl World {
     pub fn spec(&self, script: &str) -> Spec {
         let id = DynoId::from(Uuid::new_v4());
-        let slot = u32::from(id.as_bytes()[0]) + 1;
+        // Processes are counted by user over the whole host: no other test may have the same one.
+        let slot = 10_000 + u32::from(u16::from_le_bytes([id.as_bytes()[0], id.as_bytes()[1]])) / 2;
         let app = self.dir.path().join(format!("app-{id}"));
         let tmp = self.dir.path().join(format!("tmp-{id}"));
         for dir in [&app, &tmp] {
