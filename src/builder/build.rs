@@ -3,6 +3,7 @@
 use crate::{
     archive::{self, Limits as ArchiveLimits, Owner},
     cage::{Cage, Ended, To},
+    images::CONTAINER,
     packs::{self, Fetch, Pack},
     slug::{self, PackedSlug},
     stacks::Stacks,
@@ -31,6 +32,10 @@ pub struct Builder {
     pub work_dir: PathBuf,
     /// One cache per app.
     pub cache_dir: PathBuf,
+    /// Builds images, where an engine is.
+    pub images: Arc<dyn Runtime>,
+    /// Network of those builds.
+    pub image_network: String,
     /// Imported root file systems.
     pub stacks: Stacks,
     /// For packs given as an archive URL.
@@ -76,8 +81,10 @@ pub struct BuildRequest {
 pub struct BuildResult {
     /// Type to command.
     pub process_types: procfile::ProcessTypes,
-    /// The file.
-    pub slug: PackedSlug,
+    /// The file; `None` for an app of images.
+    pub slug: Option<PackedSlug>,
+    /// Process type to image, for an app of images.
+    pub images: BTreeMap<String, String>,
     /// What the last pack calls the app.
     pub detected: String,
     /// Set on the first release only.
@@ -92,7 +99,7 @@ pub struct BuildError {
     pub headline: String,
 }
 
-fn failed(headline: impl Into<String>) -> BuildError {
+pub(crate) fn failed(headline: impl Into<String>) -> BuildError {
     BuildError { headline: headline.into() }
 }
 
@@ -138,6 +145,10 @@ impl Builder {
         let owner = self.runtime.host_user(request.user_slot);
         let stack = capitalised(&request.stack);
         output.line(&format!("-----> Building on the {stack} stack"));
+        if request.stack == CONTAINER {
+            let dirs = self.prepare(work, request, None).await?;
+            return self.build_images(&dirs.source, request, output).await;
+        }
         let root = self.stacks.choose(&request.stack).ok_or_else(|| {
             failed(format!("stack_missing: the server has no stack {}; an operator can import it", request.stack))
         })?;
@@ -164,7 +175,13 @@ impl Builder {
         if let Ok(Err(e)) = swapped {
             tracing::warn!(error = %e, "builder.cache_lost: the build cache could not be kept");
         }
-        Ok(BuildResult { process_types, slug: packed, detected, config_vars: release.config_vars })
+        Ok(BuildResult {
+            process_types,
+            slug: Some(packed),
+            images: BTreeMap::new(),
+            detected,
+            config_vars: release.config_vars,
+        })
     }
 
     /// Unpacks the source and copies the cache, so that a failed build leaves the old one as it was.

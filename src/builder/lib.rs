@@ -6,6 +6,8 @@
 mod archive;
 mod build;
 mod cage;
+mod heroku_yml;
+mod images;
 mod packs;
 mod slug;
 mod stacks;
@@ -13,5 +15,6 @@ mod yaml;
 
 pub use archive::{ArchiveError, Limits as ArchiveLimits, Owner, unpack};
 pub use build::{BuildError, BuildRequest, BuildResult, Builder};
+pub use images::CONTAINER;
 pub use slug::{PackedSlug, SlugError, file_checksum, pack, unpack_slug};
 pub use stacks::{Imported, StackError, Stacks};

@@ -30,12 +30,12 @@ pub fn parse(text: &str) -> Result<ReleaseYaml, String> {
     })
 }
 
-fn map(yaml: &Yaml) -> BTreeMap<String, String> {
+pub fn map(yaml: &Yaml) -> BTreeMap<String, String> {
     let Some(hash) = yaml.as_hash() else { return BTreeMap::new() };
     hash.iter().filter_map(|(k, v)| Some((scalar(k)?, scalar(v)?))).collect()
 }
 
-fn scalar(yaml: &Yaml) -> Option<String> {
+pub fn scalar(yaml: &Yaml) -> Option<String> {
     match yaml {
         Yaml::String(text) | Yaml::Real(text) => Some(text.clone()),
         Yaml::Integer(number) => Some(number.to_string()),

@@ -106,10 +106,21 @@ pub struct Slug {
     pub stack: String,
     /// Name from detection, for people.
     pub detected: Option<String>,
+    /// Process type to image, for an app of images; its command is for `/bin/sh`, or empty for the image's own.
+    #[serde(default)]
+    pub images: BTreeMap<String, String>,
     /// Secret part of the blob URL.
     pub blob_key: String,
     /// Creation time.
     pub created_at: UnixMs,
+}
+
+impl Slug {
+    /// The image for a process type of an app of images; one-off dynos of no type of it run on that of `web`, or on any.
+    pub fn image(&self, ptype: &str) -> Option<&String> {
+        let of = |ptype: &str| self.images.get(ptype);
+        of(ptype).or_else(|| of(crate::plan::WEB)).or_else(|| self.images.values().next())
+    }
 }
 
 /// State of a release.

@@ -142,7 +142,7 @@ async fn deploy(
     let parts = &engine.shared.parts;
     output.line("-----> Launching...");
     no_phase_running(engine, app, output).await?;
-    let bytes = result.slug.bytes;
+    let bytes = result.slug.as_ref().map(|slug| slug.bytes);
     let release = match record(engine, build, slug, result).await {
         Ok(release) => release,
         Err(e) => {
@@ -223,7 +223,7 @@ async fn record(engine: &Engine, build: &Build, slug: SlugId, result: BuildResul
                 set_defaults(tx, &sealer, &mut app, result.config_vars)?;
             }
             app.detected = Some(result.detected);
-            app.slug_bytes = Some(result.slug.bytes);
+            app.slug_bytes = result.slug.map(|slug| slug.bytes);
             let draft =
                 ReleaseDraft { config_version: None, description: format!("Deploy {}", short(&build)), slug: Some(slug) };
             let release = service::add_release(tx, &ctx, &mut app, draft)?;
@@ -250,8 +250,9 @@ fn slug_row(build: &Build, id: SlugId, result: &BuildResult, blob_key: String, n
         process_types: result.process_types.clone(),
         commit: build.source.version.clone(),
         commit_description: build.source.version_description.clone(),
-        checksum: Some(result.slug.checksum.clone()),
-        bytes: Some(result.slug.bytes),
+        checksum: result.slug.as_ref().map(|slug| slug.checksum.clone()),
+        bytes: result.slug.as_ref().map(|slug| slug.bytes),
+        images: result.images.clone(),
         stack: build.stack.clone(),
         detected: Some(result.detected.clone()),
         blob_key,

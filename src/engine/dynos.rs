@@ -13,7 +13,7 @@ use crate::{
     sinks::DynoSink,
 };
 use domain::{AppId, Dyno, DynoKind, DynoState, EventBody, limits::STOP_GRACE_MS, plan::WEB, restart::count_after_crash};
-use runtime::{Exit, Mount, Network, Spec};
+use runtime::{Exit, Mount, Network, Root, Spec};
 use std::{collections::BTreeMap, fs, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 use store::{ReadRows, StoreError, tables};
 
@@ -217,8 +217,29 @@ pub fn variables(engine: &Engine, dyno: &Dyno) -> Result<BTreeMap<String, String
     let extra = service::read_dyno_env(&parts.store, &parts.sealer, dyno.id)?;
     let app = parts.store.get(&tables::APPS, &dyno.app)?;
     let slug = rows::slug_of(&parts.store, dyno.app, dyno.release)?;
+    let of_images = slug.as_ref().is_some_and(|slug| !slug.images.is_empty());
     let metadata = app.zip(slug).map(|(app, slug)| metadata::variables(&app, &release, &slug, dyno, &parts.settings.domain));
-    Ok(environment::variables(dyno, metadata.unwrap_or_default(), config, extra))
+    let own: BTreeMap<String, String> = config.clone().into_iter().chain(extra.clone()).collect();
+    let all = environment::variables(dyno, metadata.unwrap_or_default(), config, extra);
+    Ok(if of_images { environment::without_defaults(all, &own) } else { all })
+}
+
+/// A dyno of an app of images: nothing of ours is in it (`runtime.md` section 4.5).
+fn in_image(dyno: &Dyno, image: &str, env: BTreeMap<String, String>) -> Spec {
+    Spec {
+        id: dyno.id,
+        argv: environment::argv_in_image(&dyno.command),
+        env,
+        cwd: PathBuf::new(), // the image's own
+        hostname: dyno.id.to_string(),
+        mounts: Vec::new(),
+        user_slot: dyno.user_slot,
+        limits: rows::limits_of(&dyno.size),
+        network: Network::Own,
+        lossless: dyno.attach.is_some(),
+        root: Root::Image(image.to_string()),
+        stdio: attach::stdio(dyno.attach),
+    }
 }
 
 async fn prepare(engine: &Engine, dyno: &Dyno) -> Result<Spec, Problem> {
@@ -227,6 +248,9 @@ async fn prepare(engine: &Engine, dyno: &Dyno) -> Result<Spec, Problem> {
     let slug = rows::slug_of(&parts.store, dyno.app, dyno.release).map_err(|e| other(&e))?;
     let slug = slug.ok_or_else(|| Problem::Other("its slug is gone".into()))?;
     let env = variables(engine, dyno).map_err(|e| other(&e))?;
+    if let Some(image) = slug.image(&dyno.ptype) {
+        return Ok(in_image(dyno, image, env));
+    }
     let root = parts.builder.stacks.choose(&slug.stack);
     let root = root.ok_or_else(|| Problem::Other(format!("stack {} is not there any more; import it again", slug.stack)))?;
     let (home, file, owner) =

@@ -16,6 +16,9 @@ exec /bin/bash -c "$__tidemill_command""#;
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const PS1: &str = r"\[\033[01;34m\]\w\[\033[00m\] \[\033[01;32m\]$ \[\033[00m\]";
 
+/// Keys of the defaults.
+const DEFAULTS: [&str; 4] = ["PATH", "HOME", "PWD", "PS1"];
+
 /// Program and arguments.
 pub fn argv(command: &str) -> Vec<String> {
     ["/bin/bash", "-c", START, "bash", command].map(String::from).to_vec()
@@ -39,6 +42,17 @@ pub fn variables(
         Some(port) => all.insert("PORT".into(), port.to_string()),
         None => all.remove("PORT"),
     };
+    all
+}
+
+/// Program and arguments in an image, which may have no bash; none for the image's own command (`runtime.md` section 4.5).
+pub fn argv_in_image(command: &str) -> Vec<String> {
+    if command.is_empty() { Vec::new() } else { ["/bin/sh", "-c", command].map(String::from).to_vec() }
+}
+
+/// An image has defaults of its own, which only config vars override.
+pub fn without_defaults(mut all: BTreeMap<String, String>, config: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    all.retain(|key, _| !DEFAULTS.contains(&key.as_str()) || config.contains_key(key));
     all
 }
 

@@ -1,6 +1,8 @@
 //! Two drivers as one: the main one, and one for what only it can run. An engine beside the native driver runs images.
 
-use crate::{Capabilities, Exec, Exit, Input, Inspection, Root, Running, Runtime, RuntimeError, Sink, Spec, Stats};
+use crate::{
+    Capabilities, Exec, Exit, ImageBuild, Input, Inspection, Root, Running, Runtime, RuntimeError, Said, Sink, Spec, Stats,
+};
 use async_trait::async_trait;
 use domain::DynoId;
 use std::{
@@ -120,6 +122,11 @@ impl Runtime for Choice {
 
     fn host_user(&self, user_slot: u32) -> Option<(u32, u32)> {
         self.main.host_user(user_slot)
+    }
+
+    async fn build_image(&self, build: ImageBuild, output: Said) -> Result<String, RuntimeError> {
+        let builds = if self.images_on_other { &self.other } else { &self.main };
+        builds.build_image(build, output).await
     }
 
     fn capabilities(&self) -> Capabilities {

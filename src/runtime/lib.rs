@@ -279,6 +279,26 @@ pub enum RuntimeError {
     Unsupported(String),
 }
 
+/// Gets what an engine says while it builds.
+pub type Said = Arc<dyn Fn(&[u8]) + Send + Sync>;
+
+/// An image to be built from a Dockerfile.
+#[derive(Clone, Debug)]
+pub struct ImageBuild {
+    /// Folder on the host; all that the build sees.
+    pub context: PathBuf,
+    /// Path in it.
+    pub dockerfile: String,
+    /// Build arguments.
+    pub arguments: BTreeMap<String, String>,
+    /// What the image is called.
+    pub tag: String,
+    /// Memory of each step.
+    pub limits: Limits,
+    /// The engine's network for it, `none` for none.
+    pub network: String,
+}
+
 /// A driver. The dyno's row is written before `start` is called. Output is pushed to the [`Sink`] that `start` or `recover`
 /// was given, from the offset on that the sink has stored; there is no pulling of logs.
 #[async_trait]
@@ -319,6 +339,12 @@ pub trait Runtime: Send + Sync {
 
     /// User and group on the host that own the files of a cage; `None` when they stay the daemon's.
     fn host_user(&self, user_slot: u32) -> Option<(u32, u32)>;
+
+    /// Builds an image; answers its content address. What the engine says goes to `output`. Only for drivers with
+    /// [`Capabilities::images`].
+    async fn build_image(&self, _build: ImageBuild, _output: Said) -> Result<String, RuntimeError> {
+        Err(RuntimeError::Unsupported("images need a container engine on this server; see docker_host".into()))
+    }
 
     /// What this driver can do here.
     fn capabilities(&self) -> Capabilities;

@@ -34,6 +34,9 @@ pub struct Flags {
     /// Image below the slugs of dynos with runtime = docker; must be made of the system that builds run on [default: none]
     #[arg(long, env = "TIDEMILL_DOCKER_IMAGE")]
     docker_image: Option<String>,
+    /// Network of the engine for builds of images, none for none [default: bridge]
+    #[arg(long, env = "TIDEMILL_DOCKER_BUILD_NETWORK")]
+    docker_build_network: Option<String>,
     /// Seconds after which containers of this platform that nobody knows are removed [default: 600]
     #[arg(long, env = "TIDEMILL_DOCKER_SWEEP_AFTER_S")]
     docker_sweep_after_s: Option<String>,
@@ -118,6 +121,7 @@ struct FileValues {
     runtime: Option<toml::Value>,
     docker_host: Option<toml::Value>,
     docker_image: Option<toml::Value>,
+    docker_build_network: Option<toml::Value>,
     docker_sweep_after_s: Option<toml::Value>,
     docker_sweep_dry_run: Option<toml::Value>,
     dyno_network: Option<toml::Value>,
@@ -162,6 +166,7 @@ pub struct Config {
     pub driver: Driver,
     pub docker_host: PathBuf,
     pub docker_image: Option<String>,
+    pub docker_build_network: String,
     pub docker_sweep_after_s: u64,
     pub docker_sweep_dry_run: bool,
     pub dyno_network: DynoNetwork,
@@ -284,6 +289,15 @@ fn first_numbers(text: &str) -> Result<[u8; 2], String> {
     numbers.ok_or_else(|| "must be two numbers, such as 10.209".to_string())
 }
 
+fn network_name(text: &str) -> Result<String, String> {
+    let good = |b: u8| b.is_ascii_alphanumeric() || b"_.-".contains(&b);
+    // The host's own would lead builds to everything that listens on the loopback.
+    if text.is_empty() || text == "host" || text.contains(':') || !text.bytes().all(good) {
+        return Err("must be the name of a network of the engine, other than host".into());
+    }
+    Ok(text.to_string())
+}
+
 fn socket_path(text: &str) -> Result<PathBuf, String> {
     match text.strip_prefix("unix://").unwrap_or(text) {
         socket if socket.starts_with('/') => Ok(PathBuf::from(socket)),
@@ -328,6 +342,7 @@ pub fn read(flags: Flags) -> Result<Config, Vec<String>> {
         docker_image: parsed!(docker_image, None, |text| {
             if text.is_empty() { Err("must not be empty".into()) } else { Ok(Some(text.to_string())) }
         }),
+        docker_build_network: parsed!(docker_build_network, "bridge".to_string(), network_name),
         docker_sweep_after_s: number!(docker_sweep_after_s, 600, 1, 1 << 32),
         docker_sweep_dry_run: switch!(docker_sweep_dry_run),
         dyno_network: parsed!(dyno_network, DynoNetwork::Own { subnet, required: false }, dyno_network,),

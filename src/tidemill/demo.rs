@@ -100,6 +100,7 @@ fn configuration(data_dir: &Path) -> Config {
         driver: Driver::Native,
         docker_host: data_dir.join("none"), // the demo leaves engines alone
         docker_image: None,
+        docker_build_network: "bridge".into(),
         docker_sweep_after_s: 600,
         docker_sweep_dry_run: true,
         dyno_network: DynoNetwork::Own { subnet: DEFAULT_SUBNET, required: false },

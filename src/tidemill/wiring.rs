@@ -6,7 +6,7 @@ use crate::{
 };
 use anyhow::{Context, Result};
 use axum::body::Body as AxumBody;
-use builder::Stacks;
+use builder::{CONTAINER, Stacks};
 use domain::restart::Backoff;
 use engine::{Engine, Meetings};
 use http_body_util::BodyExt;
@@ -114,7 +114,9 @@ pub fn open_service(
         slug_dir: data.join("slugs"),
         stacks: Arc::new({
             let stacks = Stacks::new(data.join(STACKS));
-            move || stacks.names()
+            let socket = config.docker_host.clone();
+            // Apps of images need an engine.
+            move || stacks.names().into_iter().chain(socket.exists().then(|| CONTAINER.to_string())).collect()
         }),
     });
     Ok((service, store, logs, outputs, sealer))
@@ -206,6 +208,8 @@ pub async fn start(config: Config) -> Result<Platform> {
         runtime: native, // builds are slugs' business, whatever runs dynos
         work_dir: data.join("builds"),
         cache_dir: data.join("cache"),
+        images: runtime.clone(),
+        image_network: config.docker_build_network.clone(),
         stacks: Stacks::new(data.join(STACKS)),
         fetch: Arc::new(move |url, target| engine::fetch_into(url, target, allow_private)),
         limits: runtime::Limits {

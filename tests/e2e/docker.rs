@@ -129,3 +129,63 @@ fn remove_shared(socket: &str, instance: &str) {
         }
     }
 }
+
+#[test]
+fn an_app_of_images_is_built_from_its_dockerfiles_and_runs_as_they_say() {
+    let Some((socket, image)) = engine() else { return };
+    // Beside the native driver: apps of slugs are not touched.
+    let mut platform = Platform::start_with(&["--docker-host", &socket, "--docker-build-network", "none"]);
+    for app in ["boxed", "plain"] {
+        platform.create(app);
+    }
+    Repo::of("procfile").deploy(&platform, "plain");
+    assert!(platform.cli(&["stack:set", "container", "-a", "boxed"]).status.success());
+    let repo = Repo::empty();
+    repo.write("server.py", SERVER);
+    repo.write("heroku.yml", "build: [");
+    repo.commit("nonsense");
+    let (pushed, text) = repo.push(&platform, "boxed", "main");
+    assert!(!pushed && text.contains("Push rejected, heroku.yml is no valid YAML"), "{text}");
+    let dockerfile = |extra: &str| {
+        format!(
+            "FROM {image}\nARG WORD\nENV FROM_BUILD=$WORD HOME=/srv START=image\nWORKDIR /srv\nCOPY server.py .\nRUN echo made-here > /srv/made\n{extra}"
+        )
+    };
+    repo.write("Dockerfile", &dockerfile("CMD [\"python3\", \"-u\", \"server.py\"]\n"));
+    let entry = "ENTRYPOINT [\"/usr/bin/env\", \"BY=entrypoint\"]\nVOLUME /data\nSTOPSIGNAL SIGKILL\nCMD [\"sleep\", \"5\"]\n";
+    repo.write("jobs/Dockerfile", &dockerfile(entry).replace("COPY server.py .\n", ""));
+    repo.write(
+        "heroku.yml",
+        "build:\n  docker:\n    web: Dockerfile\n    job: jobs/Dockerfile\n  config:\n    WORD: built\n\
+         release:\n  image: job\n  command:\n    - echo released by $BY\n\
+         run:\n  job: trap 'echo got-term; exit 0' TERM; echo \"$BY $FROM_BUILD $PWD $(cat /srv/made) $(id -u)\"; while :; do sleep 0.1; done\n",
+    );
+    repo.commit("images");
+    let text = repo.deploy(&platform, "boxed");
+    assert!(text.contains("=== Building web (Dockerfile)") && text.contains("RUN echo made-here"), "{text}");
+    assert!(text.contains("released by entrypoint"), "{text}");
+    assert_eq!(platform.web("boxed", "/").text, "image none");
+    assert_eq!(platform.api("PATCH", "/apps/boxed/formation/job", Some(json!({ "quantity": 1 }))).status, 200);
+    let log = platform.wait_log("boxed", "app[job.1]: entrypoint built /srv made-here ");
+    assert!(!log.contains("made-here 0\n"), "not as root: {log}");
+    assert_eq!(platform.api("PATCH", "/apps/boxed/config-vars", Some(json!({ "WORD": "set" }))).status, 200);
+    eventually("the config change is there", || (platform.web("boxed", "/").text == "image set").then_some(()));
+    platform.wait_log("boxed", "app[job.1]: got-term");
+    let run = platform.cli(&["run", "-a", "boxed", "--", "echo $HOME $DYNO; exit 3"]);
+    let text = String::from_utf8_lossy(&run.stdout).into_owned();
+    assert!(text.starts_with("/srv run.") && run.status.code() == Some(3), "{text}");
+    // The daemon is killed: the same container serves.
+    let id = |platform: &Platform| platform.api("GET", "/apps/boxed/dynos/web.1", None).json()["id"].clone();
+    let before = id(&platform);
+    platform.signal("KILL");
+    platform.wait_end();
+    platform.boot();
+    assert_eq!(id(&platform), before);
+    assert_eq!(platform.web("boxed", "/").text, "image set");
+    assert_eq!(platform.web("plain", "/").status, 200);
+    // A build that fails leaves the old release.
+    repo.write("Dockerfile", &dockerfile("RUN exit 3\n")).commit("broken");
+    let (pushed, text) = repo.push(&platform, "boxed", "main");
+    assert!(!pushed && text.contains("Push rejected, web was not built"), "{text}");
+    assert_eq!(platform.web("boxed", "/").text, "image set");
+}

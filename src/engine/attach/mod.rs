@@ -12,13 +12,13 @@ mod meetings;
 pub use client::Client;
 pub use meetings::Meetings;
 
-use crate::{Engine, dynos, environment, sinks::DynoSink};
+use crate::{Engine, dynos, environment, rows, sinks::DynoSink};
 use bridge::{Output, Parted, connect};
 use domain::{Attach, Dyno, DynoId};
 use meetings::Arrival;
 use router::Stream;
 use runtime::{Exec, Input, Stdio, Window};
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 use store::{ReadRows, tables};
 use tokio::{
     io::AsyncWriteExt,
@@ -85,7 +85,12 @@ impl Engine {
         let mut env = dynos::variables(self, &dyno).map_err(|e| e.to_string())?;
         env.extend(extra);
         env.insert("DYNO".into(), dyno.name());
-        let exec = Exec { argv: environment::argv(command), env, cwd: "/app".into(), stdio: stdio(Some(attach)) };
+        let slug = rows::slug_of(&parts.store, dyno.app, dyno.release).map_err(|e| e.to_string())?;
+        let (argv, cwd) = match slug.filter(|slug| !slug.images.is_empty()) {
+            Some(_) => (environment::argv_in_image(command), PathBuf::from("/")),
+            None => (environment::argv(command), PathBuf::from("/app")),
+        };
+        let exec = Exec { argv, env, cwd, stdio: stdio(Some(attach)) };
         let started = parts.runtime.exec(id, exec).await;
         let running = match started {
             Ok(running) => running,

@@ -101,8 +101,9 @@ pub fn body(
     waits: bool,
 ) -> ContainerCreateBody {
     let mut env: Vec<String> = spec.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    if image.own.is_some() && !spec.env.contains_key("HOME") {
-        env.push("HOME=/".into());
+    let has_home = |config: &bollard::models::ImageConfig| config.env.iter().flatten().any(|entry| entry.starts_with("HOME="));
+    if image.own.as_ref().is_some_and(|config| !has_home(config)) && !spec.env.contains_key("HOME") {
+        env.push("HOME=/".into()); // the engine would take the one of root
     }
     ContainerCreateBody {
         hostname: Some(spec.hostname.clone()),

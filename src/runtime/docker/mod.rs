@@ -7,6 +7,7 @@
 //! engine's, so that apps neither reach each other nor depend on the engine's name server. A daemon that was away finds its
 //! containers by label and goes on in their logs where it was ([`cage`]).
 
+mod build;
 mod cage;
 mod create;
 mod engine;
@@ -26,7 +27,8 @@ use self::{
     images::{Image, Images},
 };
 use crate::{
-    Capabilities, Exec, Exit, Input, Inspection, Network, Root, Running, Runtime, RuntimeError, Sink, Spec, Stats, Stdio,
+    Capabilities, Exec, Exit, ImageBuild, Input, Inspection, Network, Root, Running, Runtime, RuntimeError, Said, Sink, Spec,
+    Stats, Stdio,
     native::{FIRST_USER, network::own::OwnNetwork},
 };
 use async_trait::async_trait;
@@ -373,6 +375,10 @@ impl Runtime for DockerRuntime {
 
     fn host_user(&self, user_slot: u32) -> Option<(u32, u32)> {
         self.is_root.then_some((FIRST_USER + user_slot, FIRST_USER + user_slot))
+    }
+
+    async fn build_image(&self, build: ImageBuild, output: Said) -> Result<String, RuntimeError> {
+        build::build(&self.engine, build, output).await
     }
 
     fn capabilities(&self) -> Capabilities {
