@@ -26,12 +26,9 @@ const COLUMNS: u16 = 80;
 #[derive(Deserialize)]
 pub(crate) struct RunDyno {
     command: String,
-    #[serde(default)]
-    attach: bool,
+    attach: Option<bool>,
     /// Values may be numbers.
-    #[serde(default)]
-    env: BTreeMap<String, Value>,
-    #[serde(default)]
+    env: Option<BTreeMap<String, Value>>,
     force_no_tty: Option<bool>,
     size: Option<String>,
     #[serde(rename = "type")]
@@ -65,12 +62,12 @@ pub(crate) async fn run_dyno(
     headers: HeaderMap,
     Body(body): Body<RunDyno>,
 ) -> Out {
-    let env = variables(body.env)?;
+    let env = variables(body.env.unwrap_or_default())?;
     let new = NewDyno {
         command: body.command,
         ptype: body.ptype,
         size: body.size,
-        attach: body.attach.then(|| attach_of(&env, body.force_no_tty.unwrap_or(false))),
+        attach: body.attach.unwrap_or(false).then(|| attach_of(&env, body.force_no_tty.unwrap_or(false))),
         env,
         time_to_live_s: body.time_to_live,
     };
@@ -81,9 +78,7 @@ pub(crate) async fn run_dyno(
 #[derive(Deserialize)]
 pub(crate) struct RunInside {
     command: String,
-    #[serde(default)]
-    env: BTreeMap<String, Value>,
-    #[serde(default)]
+    env: Option<BTreeMap<String, Value>>,
     force_no_tty: Option<bool>,
 }
 
@@ -94,7 +89,7 @@ pub(crate) async fn run_inside(
     headers: HeaderMap,
     Body(body): Body<RunInside>,
 ) -> Out {
-    let env = variables(body.env)?;
+    let env = variables(body.env.unwrap_or_default())?;
     let attach = attach_of(&env, body.force_no_tty.unwrap_or(false));
     let started = service.run_inside(&ctx, &name, &dyno, &body.command, env, attach)?;
     answer(&service, &ctx, &name, &headers, started)

@@ -7,6 +7,7 @@ use crate::{
     packs::{self, Fetch, Pack},
     slug::{self, PackedSlug},
     stacks::Stacks,
+    tree::remove_tree,
     yaml,
 };
 use domain::{AppId, BuildId, app::HOST_STACK, procfile};
@@ -134,7 +135,7 @@ impl Builder {
     pub async fn build(&self, request: BuildRequest, output: Arc<Output>) -> Result<BuildResult, BuildError> {
         let work = self.work_dir.join(request.id.to_string());
         let result = self.build_in(&work, &request, &output).await;
-        let removed = tokio::task::spawn_blocking(move || fs::remove_dir_all(work)).await;
+        let removed = tokio::task::spawn_blocking(move || remove_tree(&work)).await;
         if let Ok(Err(e)) = removed {
             tracing::warn!(error = %e, build = %request.id, "builder.work_left: the work folder could not be removed");
         }
@@ -522,12 +523,12 @@ fn keep_cache(cache: &Path, kept: &Path) -> io::Result<()> {
     fs::create_dir_all(kept.parent().unwrap_or(kept))?;
     if tree_bytes(cache)? > CACHE_BYTES_MAX {
         tracing::warn!(path = %kept.display(), "builder.cache_dropped: larger than 2 GiB");
-        return fs::remove_dir_all(kept);
+        return remove_tree(kept);
     }
     let old = kept.with_extension("old");
     let had_one = fs::rename(kept, &old).is_ok();
     fs::rename(cache, kept)?;
-    if had_one { fs::remove_dir_all(old) } else { Ok(()) }
+    if had_one { remove_tree(&old) } else { Ok(()) }
 }
 
 pub fn tree_bytes(dir: &Path) -> io::Result<u64> {

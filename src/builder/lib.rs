@@ -11,6 +11,7 @@ mod images;
 mod packs;
 mod slug;
 mod stacks;
+mod tree;
 mod yaml;
 
 pub use archive::{ArchiveError, Limits as ArchiveLimits, Owner, unpack};
@@ -18,3 +19,4 @@ pub use build::{BuildError, BuildRequest, BuildResult, Builder};
 pub use images::CONTAINER;
 pub use slug::{PackedSlug, SlugError, file_checksum, pack, unpack_slug};
 pub use stacks::{Imported, StackError, Stacks};
+pub use tree::remove_tree;

@@ -87,11 +87,14 @@ fn authority(dir: &Path) -> Result<(CertificateParams, KeyPair), OwnError> {
     let (key_file, file) = (dir.join("ca.key"), dir.join("ca.pem"));
     let key = match fs::read_to_string(&key_file) {
         Ok(pem) => KeyPair::from_pem(&pem).map_err(made)?,
-        Err(_) => {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             let key = KeyPair::generate().map_err(made)?;
+            // One of another key is of no use to anybody.
+            let _ = fs::remove_file(&file); // usually there is none
             write(&key_file, &key.serialize_pem(), 0o600)?;
             key
         }
+        Err(e) => return Err(io(&key_file)(e)),
     };
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, "Tidemill on this server");

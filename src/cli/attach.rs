@@ -29,6 +29,8 @@ use wire::attach::{FRAME_BYTES_MAX, FRAMES, ToClient, ToProcess};
 
 /// Exit code after the second Ctrl-C.
 const INTERRUPTED: i32 = 130;
+const TERMINATED: i32 = 143;
+const HUNG_UP: i32 = 129;
 const SIGINT: i32 = 2;
 
 /// The local terminal, if it is to be used.
@@ -105,11 +107,23 @@ async fn connected(address: &str, secret: &str, certificate: &str, terminal: Ter
     }
     let codec = || LengthDelimitedCodec::builder().max_frame_length(FRAME_BYTES_MAX).new_codec();
     let (mut frames, mut out) = (FramedRead::new(reader, codec()), FramedWrite::new(writer, codec()));
+    // A task of its own: while the process takes no input, its output must still be read, or neither would ever go on.
+    let (to_server, mut queue) = mpsc::channel::<ToProcess>(4);
+    tokio::spawn(async move {
+        while let Some(message) = queue.recv().await {
+            if out.send(message.encode()).await.is_err() {
+                return; // the last frames tell why
+            }
+        }
+    });
     let raw = terminal.raw();
     let mut input = keyboard();
     let failed = |e: std::io::Error| Failure::failed(e.to_string());
     let mut sizes = signal(SignalKind::window_change()).map_err(failed)?;
     let mut interrupts = signal(SignalKind::interrupt()).map_err(failed)?;
+    // The terminal must not be left raw.
+    let mut endings = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut hang_ups = signal(SignalKind::hangup()).map_err(failed)?;
     let mut interrupted = false;
     let ended = loop {
         let message = tokio::select! {
@@ -125,11 +139,14 @@ async fn connected(address: &str, secret: &str, certificate: &str, terminal: Ter
                 Some(Err(e)) => break Err(lost(e)),
                 None => break Err(Failure::unreachable("The connection was lost; the process may go on.")),
             },
-            Some(message) = input.recv() => message,
+            // What was typed stays where it is until there is room for it.
+            Some(message) = typed(&mut input, &to_server) => message,
             Some(()) = sizes.recv() => match terminal.size() {
                 Some(size) => ToProcess::Resize { rows: size.ws_row, columns: size.ws_col },
                 None => continue,
             },
+            Some(()) = endings.recv() => break Ok(TERMINATED),
+            Some(()) = hang_ups.recv() => break Ok(HUNG_UP),
             Some(()) = interrupts.recv() => {
                 if std::mem::replace(&mut interrupted, true) {
                     break Ok(INTERRUPTED);
@@ -137,11 +154,17 @@ async fn connected(address: &str, secret: &str, certificate: &str, terminal: Ter
                 ToProcess::Signal(SIGINT)
             }
         };
-        // When the server takes nothing more, its last frames tell why.
-        let _ = out.send(message.encode()).await;
+        // A size that finds no room is followed by the next one; input was only taken when there was room.
+        let _ = to_server.try_send(message);
     };
     drop(raw);
     ended
+}
+
+/// The next input, once there is room on the way to the server. When that way is closed, there is none.
+async fn typed(input: &mut mpsc::Receiver<ToProcess>, to_server: &mpsc::Sender<ToProcess>) -> Option<ToProcess> {
+    let _room = to_server.reserve().await.ok()?;
+    input.recv().await
 }
 
 /// A thread of its own, since reading a terminal can not be given up. It ends with the program.

@@ -170,7 +170,7 @@ pub fn clean_up(engine: &Engine, app: AppId) {
     parts.logs.remove(app);
     for dir in &parts.settings.app_dirs {
         for path in [dir.join(app.to_string()), dir.join(format!("{app}.git"))] {
-            match std::fs::remove_dir_all(&path) {
+            match builder::remove_tree(&path) {
                 Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
                     tracing::warn!(error = %e, path = %path.display(), "engine.files_left");
                 }

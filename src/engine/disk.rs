@@ -13,6 +13,8 @@ use store::{ReadRows, tables};
 
 /// Free space is looked at this often; one system call.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// A dyno that was ended is gone within this time, however much it wrote.
+const GONE_LIMIT: Duration = Duration::from_secs(60);
 /// A dyno that wrote less is never the one to blame.
 const INNOCENT_BYTES: u64 = 256 << 20;
 
@@ -55,7 +57,12 @@ async fn end_the_largest(engine: &Engine) -> Result<(), store::StoreError> {
     log.write("heroku", &dyno.name(), text);
     log.write("heroku", &dyno.name(), "Stopping process with SIGKILL");
     let _ = parts.runtime.stop(dyno.id, 0).await; // ended by itself is as good
-    let _ = parts.runtime.wait(dyno.id).await; // its own task removes the folder
+    // Its own task removes the folder; until then nobody else is to blame.
+    let home = dynos::home(engine, dyno);
+    let limit = tokio::time::Instant::now() + GONE_LIMIT;
+    while home.exists() && tokio::time::Instant::now() < limit {
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
     Ok(())
 }
 

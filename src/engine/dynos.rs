@@ -324,7 +324,7 @@ pub async fn release_resources(engine: &Engine, dyno: &Dyno) {
     }
     shared.parts.logs.app(dyno.app).forget(dyno.id);
     let home = home(engine, dyno);
-    let removed = tokio::task::spawn_blocking(move || fs::remove_dir_all(home)).await;
+    let removed = tokio::task::spawn_blocking(move || builder::remove_tree(&home)).await;
     if let Ok(Err(e)) = removed
         && e.kind() != std::io::ErrorKind::NotFound
     {

@@ -327,7 +327,7 @@ impl Engine {
         let apps = parts.settings.app_dirs.iter().flat_map(entries).filter(|p| named(p).is_some_and(|n| !exists(&n)));
         let dynos = entries(&parts.settings.dyno_dir).into_iter().filter(|p| named(p).is_some_and(|n| !dyno_exists(&n)));
         for path in apps.chain(dynos) {
-            if let Err(e) = std::fs::remove_dir_all(&path) {
+            if let Err(e) = builder::remove_tree(&path) {
                 tracing::warn!(error = %e, path = %path.display(), "engine.files_left");
             }
         }

@@ -8,7 +8,7 @@
 use crate::{
     Engine,
     attach::{self, Attached, Client, Pieces},
-    dynos, memory,
+    boot, dynos, memory,
     sinks::DynoSink,
 };
 use domain::{
@@ -30,6 +30,7 @@ const RECORD_PAUSE: Duration = Duration::from_secs(1);
 pub async fn look_after(engine: &Engine, app_exists: bool, dynos: &[Dyno]) -> Result<(), StoreError> {
     for dyno in dynos.iter().filter(|d| d.kind == DynoKind::OneOff && d.state != DynoState::Stopping) {
         if dyno.restart || !app_exists {
+            engine.shared.parts.meetings.cancel(dyno.id);
             dynos::stop(engine, dyno.id).await?;
         }
         if dyno.state == DynoState::Starting && engine.claim_one_off(dyno.id) {
@@ -135,6 +136,10 @@ async fn run(engine: Engine, mut dyno: Dyno) {
 async fn run_attached(engine: Engine, dyno: Dyno, sink: Arc<DynoSink>) {
     sink.platform("Awaiting client");
     let client = engine.shared.parts.meetings.client(dyno.id).await;
+    if boot::is_stopping(&engine, &dyno) {
+        record_end(&engine, &dyno, false).await; // stopped before it began
+        return;
+    }
     let Some(client) = client else {
         sink.platform("Error R13 (Attach error) -> Failed to attach to process");
         sink.platform("State changed from starting to complete");

@@ -62,6 +62,13 @@ impl DynoSink {
         self.safe.clone()
     }
 
+    /// The client is gone: what it had not got is for nobody, and must not hold the process up.
+    pub fn client_gone(&self) {
+        let mut state = self.state();
+        state.pieces = None;
+        self.safe.send_replace(state.received);
+    }
+
     /// Output of an attached dyno.
     fn pass_on(&self, end: u64, bytes: &[u8]) {
         let mut state = self.state();

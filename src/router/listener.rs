@@ -118,7 +118,11 @@ async fn connection(stream: TcpStream, peer: Peer, router: Arc<Router>, doors: O
     };
     match (peeked, doors) {
         (Ok(Ok(1)), Some(doors)) if first[0] == TLS_HANDSHAKE => {
-            if let Ok(Ok((line, stream))) = tokio::time::timeout(HEAD_LIMIT, secured(stream, &doors)).await {
+            let secured = tokio::select! {
+                secured = tokio::time::timeout(HEAD_LIMIT, secured(stream, &doors)) => secured,
+                _ = end.wait_for(|end| *end) => return, // it has not asked for anything
+            };
+            if let Ok(Ok((line, stream))) = secured {
                 if line.contains(" HTTP/") {
                     http(stream, Peer { proto: "https", ..peer }, router, end).await;
                 } else {

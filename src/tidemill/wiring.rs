@@ -71,8 +71,7 @@ fn remove_leftovers(data_dir: &Path) {
     for dir in ["builds", "uploads"] {
         for entry in fs::read_dir(data_dir.join(dir)).into_iter().flatten().flatten() {
             let path = entry.path();
-            let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
-            if let Err(e) = removed {
+            if let Err(e) = builder::remove_tree(&path) {
                 tracing::warn!(error = %e, path = %path.display(), "tidemill.leftover");
             }
         }

@@ -196,6 +196,75 @@ fn one_off_of_the_command_line_passes_bytes_and_the_exit_code() {
     let text = String::from_utf8_lossy(&inside.stdout).into_owned();
     assert!(text.starts_with("web.1-2") && inside.status.code() == Some(4), "{text}");
     assert_eq!(run(&["run:inside", "web.7", "ls"], b"").status.code(), Some(4), "there is no such dyno");
+    // Both ways more than fits into all buffers together.
+    let both = run(&["run", "--no-tty", "od -v -tu1"], &vec![7; 3_000_000]);
+    assert!(both.status.success() && both.stdout.len() > 9_000_000, "{} bytes", both.stdout.len());
     let early = run(&["run", "head -c 3"], &bytes);
     assert_eq!((early.status.code(), early.stdout.len()), (Some(0), 3));
+}
+
+/// Each of these once hung, lost something, or ended the daemon.
+#[test]
+fn one_off_odd_clients_and_commands_harm_nobody() {
+    if !root_or_skip("running dynos") {
+        return;
+    }
+    let (platform, _) = deployed();
+    let pipes = |command: &str| json!({ "command": command, "attach": true, "force_no_tty": true });
+    let gone = |name: &str| {
+        eventually("it ended", || (platform.api("GET", &format!("/apps/shop/dynos/{name}"), None).status == 404).then_some(()));
+    };
+    // A tree without end, below a dyno's folder.
+    let deep = "python3 -c 'import os\nfor n in range(30000):\n  os.mkdir(\"d\"); os.chdir(\"d\")' && echo made";
+    let (dyno, connection) = attach(&platform, pipes(deep));
+    assert_eq!(rest(connection), "made\n");
+    gone(&dyno.name);
+    eventually("and its folder is gone", || {
+        (!platform.data_dir().join("dynos").read_dir().unwrap().flatten().any(|e| e.path().join("app/d").exists()))
+            .then_some(())
+    });
+    // A client that leaves while much waits for it.
+    let (flood, mut connection) = attach(&platform, pipes("head -c 60000000 /dev/zero"));
+    read_until(&mut connection, "rendezvous");
+    std::thread::sleep(Duration::from_millis(500)); // until all buffers are full
+    drop(connection);
+    gone(&flood.name);
+    // More input than any buffer, read late; and the end of it.
+    for size in [65_636, 70_000, 300_000] {
+        let (_, mut connection) = attach(&platform, pipes("sleep 1; wc -c"));
+        connection.write_all(&vec![b'x'; size]).unwrap();
+        connection.write_all(b"\x04").unwrap();
+        assert_eq!(rest(connection).trim(), size.to_string());
+    }
+    // Much output while the client sends what nobody reads: all of it arrives, and the end.
+    let (_, mut connection) = attach(&platform, pipes("head -c 3000000 /dev/zero; echo END"));
+    connection.write_all(&[b'y'; 200_000]).unwrap();
+    let text = rest(connection);
+    assert!(text.len() == 3_000_004 && text.ends_with("END\n"), "{} bytes", text.len());
+    // What looks like the marker but has no end is not kept.
+    let marker = "printf '\\357\\277\\277 heroku-command-exit-status: '; head -c 5000000 /dev/zero";
+    let (_, connection) = attach(&platform, pipes(marker));
+    assert_eq!(rest(connection).len(), "\u{FFFF} heroku-command-exit-status: ".len() + 5_000_000);
+    // Stopped before its client came: it never runs.
+    let stopped = start(&platform, "/apps/shop/dynos", pipes("echo never"));
+    platform.wait_log("shop", &format!("heroku[{}]: Awaiting client", stopped.name));
+    assert_eq!(platform.api("POST", &format!("/apps/shop/dynos/{}/actions/stop", stopped.name), None).status, 202);
+    gone(&stopped.name);
+    let mut answer = Vec::new();
+    let _ = connect(&platform, &stopped.secret).read_to_end(&mut answer); // closed with or without an alert
+    assert!(!String::from_utf8_lossy(&answer).contains("never"));
+    assert!(!platform.log("shop").contains(&format!("heroku[{}]: Starting process", stopped.name)));
+    assert_eq!(platform.web("shop", "/").status, 200);
+    assert!(!platform.output().contains("panicked"), "{}", platform.output());
+}
+
+#[test]
+fn a_client_that_only_begins_a_handshake_does_not_hold_up_the_end() {
+    let mut platform = Platform::start();
+    let mut half = TcpStream::connect(("127.0.0.1", platform.port)).unwrap();
+    half.write_all(&[0x16]).unwrap();
+    platform.api("GET", "/apps", None); // by now it is being served
+    platform.signal("TERM");
+    platform.wait_end();
+    assert!(!platform.output().contains("drain_limit"), "{}", platform.output());
 }

@@ -108,3 +108,24 @@ fn nothing_leads_out_and_what_can_not_run_is_refused() {
     assert!(stacks.import("nonsense", &file).is_err());
     assert_eq!(fs::read_dir(dir.path().join("stacks/empty")).expect("dir").count(), 0, "nothing is left");
 }
+
+#[test]
+fn a_hard_link_takes_the_place_of_a_file() {
+    let dir = tempfile::tempdir().expect("dir");
+    let stacks = Stacks::new(dir.path().join("stacks"));
+    let mut bytes = tar_of(&[("bin/bash", "#!"), ("bin/a", "new"), ("bin/b", "old")]);
+    bytes.truncate(bytes.len() - 1024); // the end of the archive
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(tar::EntryType::Link);
+    header.set_size(0);
+    let mut more = tar::Builder::new(Vec::new());
+    more.append_link(&mut header, "bin/b", "bin/a").expect("link");
+    more.append_link(&mut header, "bin/a", "bin/a").expect("link to itself");
+    bytes.extend(more.into_inner().expect("tar"));
+    let file = dir.path().join("a.tar");
+    fs::write(&file, bytes).expect("write");
+    stacks.import("linked", &file).expect("imported");
+    let root = stacks.root("linked").expect("there");
+    assert_eq!(fs::read_to_string(root.join("bin/b")).expect("b"), "new");
+    assert_eq!(fs::read_to_string(root.join("bin/a")).expect("a"), "new");
+}

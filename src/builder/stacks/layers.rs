@@ -47,6 +47,9 @@ impl Tree {
             let path = entry.path().map_err(unreadable)?.into_owned();
             let name = path.file_name().and_then(OsStr::to_str).unwrap_or("");
             if let Some(gone) = name.strip_prefix(WHITEOUT) {
+                if name != OPAQUE && ["", ".", ".."].contains(&gone) {
+                    return Err(unreadable(format!("{}: takes away nothing", path.display())));
+                }
                 self.take_away(&path, name, gone)?;
                 continue;
             }
@@ -54,7 +57,11 @@ impl Tree {
             if matches!(kind, EntryType::Block | EntryType::Char | EntryType::Fifo) {
                 continue; // dynos have devices of their own
             }
-            self.make_room(&path, kind == EntryType::Directory)?;
+            let link = entry.link_name().map_err(unreadable)?.filter(|_| kind == EntryType::Link);
+            if link.as_ref().is_some_and(|target| self.place(target) == self.place(&path)) {
+                continue; // to itself
+            }
+            self.make_room(&path, kind)?;
             // It refuses paths that lead out, also through links.
             entry.unpack_in(&self.root).map_err(|e| unreadable(format!("{}: {e}", path.display())))?;
         }
@@ -69,10 +76,12 @@ impl Tree {
     }
 
     /// What is of another kind gives way.
-    fn make_room(&self, path: &Path, is_dir: bool) -> Result<(), StackError> {
+    fn make_room(&self, path: &Path, kind: EntryType) -> Result<(), StackError> {
+        let is_dir = kind == EntryType::Directory;
         let Some(place) = self.place(path).filter(|place| *place != self.root) else { return Ok(()) };
         match fs::symlink_metadata(&place) {
             Ok(meta) if meta.is_dir() && !is_dir => remove(&place),
+            Ok(_) if kind == EntryType::Link => remove(&place), // a hard link is not laid over what is there
             // A folder over a link to a folder keeps the link, as other tools do.
             Ok(meta) if !meta.is_dir() && is_dir && !place.is_dir() => remove(&place),
             _ => Ok(()),

@@ -4,11 +4,20 @@ use super::{Client, Pieces};
 use bytes::Bytes;
 use domain::limits::RENDEZVOUS_IDLE_MS;
 use runtime::Input;
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::Instant,
 };
+
+/// A client closes its end within this time after ours was.
+const CLOSE_LIMIT: Duration = Duration::from_secs(10);
 
 /// Where output comes from.
 pub enum Output {
@@ -57,6 +66,7 @@ pub async fn connect(
 ) -> Parted {
     let (mut incoming, mut outgoing) = client.split(terminal);
     let active = watch::channel(Instant::now()).0;
+    let ended = AtomicBool::new(false);
     let to_process = async {
         while let Some(message) = incoming.next().await {
             active.send_replace(Instant::now());
@@ -71,7 +81,9 @@ pub async fn connect(
             output.delivered(end);
         }
         // Without a word the cage was lost, which counts as killed.
-        outgoing.finish((&mut *exit).await.unwrap_or(137)).await
+        let status = (&mut *exit).await.unwrap_or(137);
+        ended.store(true, Ordering::Relaxed);
+        outgoing.finish(status).await
     };
     let silence = async {
         let limit = Duration::from_millis(RENDEZVOUS_IDLE_MS);
@@ -83,9 +95,14 @@ pub async fn connect(
             tokio::time::sleep_until(until).await;
         }
     };
-    tokio::select! {
-        sent = to_client => if sent.is_ok() { Parted::ProcessEnded } else { Parted::ClientGone },
-        () = to_process => Parted::ClientGone,
-        () = silence => Parted::ClientGone,
+    let sent_all = tokio::select! {
+        sent = to_client => sent.is_ok(),
+        () = to_process => false,
+        () = silence => false,
+    };
+    if sent_all {
+        // Closing with something unread would throw away what the client has not read yet.
+        tokio::spawn(tokio::time::timeout(CLOSE_LIMIT, async move { while incoming.next().await.is_some() {} }));
     }
+    if ended.load(Ordering::Relaxed) { Parted::ProcessEnded } else { Parted::ClientGone }
 }

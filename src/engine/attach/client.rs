@@ -15,6 +15,8 @@ const END_OF_TRANSMISSION: u8 = 4;
 const END_SILENCE: Duration = Duration::from_millis(200);
 /// The official client looks for this and the number after it within one piece.
 const MARKER: &[u8] = "\u{FFFF} heroku-command-exit-status: ".as_bytes();
+/// A status and the end of its line.
+const STATUS_BYTES_MAX: usize = 16;
 const READ_BYTES: usize = 16 << 10;
 
 /// A client that was let in.
@@ -165,7 +167,9 @@ async fn send(writer: &mut WriteHalf<Box<dyn Stream>>, piece: BytesMut) -> io::R
 fn pieces(bytes: &[u8]) -> (usize, usize) {
     let found = bytes.windows(MARKER.len()).rposition(|window| window == MARKER);
     if let Some(at) = found {
-        let whole = bytes[at..].contains(&b'\n');
+        // Longer than any number: it was no marker, or what comes is not for the client to find in it.
+        let rest = &bytes[at + MARKER.len()..];
+        let whole = rest.contains(&b'\n') || rest.len() > STATUS_BYTES_MAX;
         return (at, if whole { bytes.len() - at } else { 0 });
     }
     let partial = (1..MARKER.len()).rev().find(|n| bytes.ends_with(&MARKER[..*n])).unwrap_or(0);
@@ -191,6 +195,8 @@ mod tests {
             assert!(sent.iter().any(|p| p.starts_with(MARKER) && p.ends_with(b"17\r\n")), "{cut}: {sent:?}");
             assert_eq!(sent.concat(), line);
         }
+        let endless = [MARKER, &[b'x'; 17]].concat();
+        assert_eq!(pieces(&endless), (0, endless.len()), "what has no end is not kept");
     }
 
     proptest! {
@@ -203,7 +209,7 @@ mod tests {
                 let (now, marker) = pieces(&held);
                 sent.extend_from_slice(&held.split_to(now));
                 sent.extend_from_slice(&held.split_to(marker));
-                prop_assert!(held.len() < MARKER.len() + 16);
+                prop_assert!(held.len() <= MARKER.len() + STATUS_BYTES_MAX);
             }
             sent.extend_from_slice(&held);
             prop_assert_eq!(sent, parts.concat());

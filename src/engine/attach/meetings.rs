@@ -28,6 +28,14 @@ struct Waiting {
     until: Instant,
 }
 
+impl State {
+    fn remove(&mut self, secret: &str) {
+        if let Some(Waiting { meeting: Meeting::Dyno(dyno), .. }) = self.by_secret.remove(secret) {
+            self.clients.remove(&dyno);
+        }
+    }
+}
+
 /// What somebody who knew a secret gets.
 pub enum Arrival {
     /// A one-off dyno waits for this.
@@ -50,6 +58,13 @@ impl Meetings {
         }
     }
 
+    /// The dyno shall not be started any more: a client that is on its way is sent away.
+    pub fn cancel(&self, dyno: DynoId) {
+        let mut state = self.state();
+        state.by_secret.retain(|_, waiting| waiting.meeting != Meeting::Dyno(dyno));
+        state.clients.remove(&dyno);
+    }
+
     /// Waits for the client of a dyno; `None` when none comes in time or none is expected.
     pub async fn client(&self, dyno: DynoId) -> Option<Client> {
         let waiting = self.state().clients.remove(&dyno)?;
@@ -61,12 +76,13 @@ impl Rendezvous for Meetings {
     fn arrange(&self, secret: String, meeting: Meeting) {
         let now = Instant::now();
         let mut state = self.state();
-        state.by_secret.retain(|_, waiting| waiting.until > now);
-        state.clients.retain(|_, client| !client.is_terminated());
-        if state.by_secret.len() >= MEETINGS_MAX {
-            let oldest = state.by_secret.iter().min_by_key(|(_, w)| w.until).map(|(secret, _)| secret.clone());
-            oldest.into_iter().for_each(|secret| drop(state.by_secret.remove(&secret)));
+        let late = |w: &Waiting| w.until <= now;
+        let mut over: Vec<String> = state.by_secret.iter().filter(|(_, w)| late(w)).map(|(s, _)| s.clone()).collect();
+        if state.by_secret.len() - over.len() >= MEETINGS_MAX {
+            let oldest = state.by_secret.iter().filter(|(_, w)| !late(w)).min_by_key(|(_, w)| w.until);
+            over.extend(oldest.map(|(secret, _)| secret.clone()));
         }
+        over.iter().for_each(|secret| state.remove(secret));
         let client = match &meeting {
             Meeting::Dyno(dyno) => {
                 let (sender, receiver) = oneshot::channel();
@@ -81,10 +97,7 @@ impl Rendezvous for Meetings {
     }
 
     fn forget(&self, secret: &str) {
-        let mut state = self.state();
-        if let Some(Waiting { meeting: Meeting::Dyno(dyno), .. }) = state.by_secret.remove(secret) {
-            state.clients.remove(&dyno);
-        }
+        self.state().remove(secret);
     }
 }
 

@@ -123,6 +123,7 @@ pub fn serve(engine: &Engine, dyno: &Dyno, sink: Arc<DynoSink>, client: Option<(
             None => Parted::ClientGone,
         };
         if matches!(parted, Parted::ClientGone) {
+            sink.client_gone();
             hang_up(&engine, dyno.id, &sink, exited).await;
         }
     });

@@ -359,7 +359,13 @@ impl Runtime for DockerRuntime {
         let filters = HashMap::from([("label".to_string(), vec![DYNO_LABEL.to_string(), self.label()])]);
         let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
         let found = self.engine.docker()?.list_containers(Some(options)).await.map_err(io_failed)?;
-        Ok(found.into_iter().filter_map(|c| c.labels?.get(DYNO_LABEL)?.parse().ok()).collect())
+        let mut ids: Vec<DynoId> = found.into_iter().filter_map(|c| c.labels?.get(DYNO_LABEL)?.parse().ok()).collect();
+        // A daemon that was killed between the removal of a container and of its folder left this.
+        let folders = fs::read_dir(&self.run_dir).into_iter().flatten().flatten();
+        ids.extend(folders.filter_map(|entry| entry.file_name().to_str()?.parse::<DynoId>().ok()));
+        ids.sort_unstable();
+        ids.dedup();
+        Ok(ids)
     }
 
     async fn remove(&self, id: DynoId) -> Result<(), RuntimeError> {

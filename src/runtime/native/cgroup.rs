@@ -170,10 +170,13 @@ impl Group {
         // No `memory.high`: it slows an app down that is over its quota and has nothing to give back, and such an app is to
         // go on. One process that is killed for memory must not take the others along (`runtime.md` section 9).
         let weight = format!("default {}", (u64::from(limits.cpu_share) * 100).clamp(1, 10_000));
-        for (file, value) in [("memory.oom.group", "0"), ("io.weight", weight.as_str())] {
-            for path in self.dirs().into_iter().map(|dir| dir.join(file)).filter(|path| path.exists()) {
-                fs::write(&path, value).map_err(|e| format!("{}: {e}", path.display()))?;
+        for dir in self.dirs() {
+            let group = dir.join("memory.oom.group");
+            if group.exists() {
+                fs::write(&group, "0").map_err(|e| format!("{}: {e}", group.display()))?;
             }
+            // Only some schedulers of disks know weights; without one there are none.
+            let _ = fs::write(dir.join("io.weight"), &weight);
         }
         Ok(())
     }

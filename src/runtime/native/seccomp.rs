@@ -121,7 +121,8 @@ pub fn filters() -> Result<[BpfProgram; 2], String> {
         })
         .collect();
     let other_family = SeccompRule::new(other_family.map_err(text)?).map_err(text)?;
-    rules.insert(libc::SYS_socket, vec![other_family]);
+    rules.insert(libc::SYS_socket, vec![other_family.clone()]);
+    rules.insert(libc::SYS_socketpair, vec![other_family]);
     let other_personality: Result<Vec<_>, _> = PERSONALITIES
         .iter()
         .map(|allowed| SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, *allowed))
@@ -131,6 +132,8 @@ pub fn filters() -> Result<[BpfProgram; 2], String> {
     if cfg!(target_arch = "x86_64") {
         let again: Vec<_> = rules.iter().map(|(call, rules)| (call | X32, rules.clone())).collect();
         rules.extend(again);
+        // These have numbers of their own there.
+        rules.extend((512..=547).map(|call: i64| (call | X32, Vec::new())));
     }
     let refuse = |errno: libc::c_int| SeccompAction::Errno(errno.cast_unsigned());
     let denied = SeccompFilter::new(rules, SeccompAction::Allow, refuse(libc::EPERM), arch).map_err(text)?;

@@ -134,11 +134,13 @@ fn imported_system(own: &Path, system: &Path) -> Result<PathBuf, String> {
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     mount(Some("overlay"), &root, Some("overlay"), flags, Some(options.as_str()))
         .map_err(|e| format!("lay over {}: {e}", system.display()))?;
-    // What an image has there is for another machine.
-    let dev = root.join("dev");
-    make_dir(&dev)?;
-    mount(Some("tmpfs"), &dev, Some("tmpfs"), MsFlags::MS_NOSUID, Some("mode=755,size=64k"))
-        .map_err(|e| format!("/dev: {e}"))?;
+    // What an image has there is for another machine, and what is written there must not follow links of the image's.
+    for name in ["dev", "sys"] {
+        let place = root.join(name);
+        make_dir(&place)?;
+        mount(Some("tmpfs"), &place, Some("tmpfs"), MsFlags::MS_NOSUID, Some("mode=755,size=64k"))
+            .map_err(|e| format!("/{name}: {e}"))?;
+    }
     Ok(root)
 }
 

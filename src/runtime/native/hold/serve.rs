@@ -248,7 +248,7 @@ impl Holder<'_> {
             return;
         }
         self.read_main();
-        if self.holds_back() && self.control().is_some() {
+        if self.holds_back() && self.control().is_some() && !self.stopping {
             return;
         }
         self.main.output = None;
@@ -288,7 +288,10 @@ impl Holder<'_> {
             }
             // Now also what came in one piece with the greeting: nothing would wake us for it again.
             match self.peers[at].role {
-                Role::Input => feed(&mut self.peers[at], &mut self.main),
+                Role::Input => {
+                    self.main.flush(); // first: what waits is in the way of the next
+                    feed(&mut self.peers[at], &mut self.main);
+                }
                 Role::Process(number) => self.serve_process(at, number),
                 Role::Control => {
                     while let Some(frame) = self.peers[at].next_frame() {
@@ -342,8 +345,8 @@ impl Holder<'_> {
 
     fn serve_process(&mut self, at: usize, number: u64) {
         let (Some(process), peer) = (self.others.get_mut(&number), &mut self.peers[at]) else { return };
-        feed(peer, process);
         process.flush();
+        feed(peer, process);
         let mut buffer = [0u8; READ_BYTES / 4];
         while peer.outgoing.len() < OUTGOING_BYTES_MAX
             && let Some(bytes) = process.read(&mut buffer)
