@@ -16,6 +16,8 @@ use std::{
 };
 
 const CONTROLLERS: &[&str] = &["memory", "pids", "cpu"];
+/// End of the name of a unit's control group.
+const UNIT: &str = ".service";
 /// Version 2: shares of the disk, where there is a scheduler that knows them.
 const OPTIONAL: &str = "io";
 /// Version 1 counts CPU time in a controller of its own, which may have a tree of its own.
@@ -42,10 +44,11 @@ impl Slice {
     /// Finds a place where limits really take hold; `Err` says why there is none, for the operator.
     pub fn find() -> Result<Self, String> {
         let own = get_cgroups_relative_paths().map_err(|e| format!("/proc/self/cgroup: {e}"))?;
-        let candidates = if hierarchies::is_cgroup2_unified_mode() { unified(&own) } else { vec![legacy(&own)] };
+        let legacy = |own| -> Vec<Candidate> { vec![Box::new(move || legacy(&own))] };
+        let candidates = if hierarchies::is_cgroup2_unified_mode() { unified(&own) } else { legacy(own) };
         let mut reasons = Vec::new();
         for candidate in candidates {
-            match candidate.and_then(Self::probe) {
+            match candidate().and_then(Self::probe) {
                 Ok(slice) => return Ok(slice),
                 Err(reason) => reasons.push(reason),
             }
@@ -106,20 +109,32 @@ fn legacy(own: &std::collections::HashMap<String, String>) -> Result<Bases, Stri
         .collect()
 }
 
-/// Version 2: one tree, and processes live only in leaves. First the daemon's own group, which is right for a unit with
-/// `Delegate=yes`: the daemon moves into a leaf of its own there. In a login shell that group has other members, so that
-/// it can not be divided; then a group at the top of the tree.
-fn unified(own: &std::collections::HashMap<String, String>) -> Vec<Result<Bases, String>> {
-    let own = own.get("").map_or("", |p| p.trim_matches('/'));
-    let base = own.strip_suffix("/daemon").unwrap_or(own);
+type Candidate = Box<dyn FnOnce() -> Result<Bases, String>>;
+
+/// Version 2: one tree, and processes live only in leaves. For a unit of systemd, a place beside it: one within would have
+/// to divide the unit's own group, and then systemd could not start the unit again while dynos live (the kernel lets no
+/// process into a divided group). Elsewhere the daemon's own group, from which it moves into a leaf. In a login shell that
+/// group has other members, so that it can not be divided; then a group at the top of the tree.
+fn unified(own: &std::collections::HashMap<String, String>) -> Vec<Candidate> {
+    let own = own.get("").map_or("", |p| p.trim_matches('/')).to_string();
+    let base = own.strip_suffix("/daemon").unwrap_or(&own).to_string();
     let needed: Vec<String> = CONTROLLERS.iter().map(|c| (*c).to_string()).collect();
     let with_io: Vec<String> = needed.iter().cloned().chain([OPTIONAL.to_string()]).collect();
-    let mut candidates = Vec::new();
-    if !base.is_empty() {
-        let left = leave_for_leaf(base, own);
-        candidates.extend([&with_io, &needed].map(|all| left.clone().map(|()| vec![(all.clone(), base.to_string())])));
+    let at = |place: &str| {
+        let place = place.to_string();
+        [&with_io, &needed].map(|all| (all.clone(), place.clone()))
+    };
+    let mut candidates: Vec<Candidate> = Vec::new();
+    if let Some((slice, _)) = base.rsplit_once('/').filter(|_| base.ends_with(UNIT)) {
+        candidates.extend(at(slice).map(|pair| Box::new(move || Ok(vec![pair])) as Candidate));
     }
-    candidates.extend([with_io, needed].map(|all| Ok(vec![(all, String::new())])));
+    if !base.is_empty() {
+        candidates.extend(at(&base).map(|pair| {
+            let own = own.clone();
+            Box::new(move || leave_for_leaf(&pair.1, &own).map(|()| vec![pair])) as Candidate
+        }));
+    }
+    candidates.extend(at("").map(|pair| Box::new(move || Ok(vec![pair])) as Candidate));
     candidates
 }
 

@@ -47,8 +47,9 @@ fn slices() -> Vec<PathBuf> {
         let mut parts = line.splitn(3, ':');
         let (_, names, path) = (parts.next(), parts.next().unwrap_or(""), parts.next().unwrap_or(""));
         let base = if names.is_empty() { "/sys/fs/cgroup".to_string() } else { format!("/sys/fs/cgroup/{names}") };
-        // On version 2 the groups may stand at the top of the tree.
-        found.extend([format!("{base}{path}/tidemill"), format!("{base}/tidemill")].map(PathBuf::from));
+        // On version 2 the groups may stand beside the unit, or at the top of the tree.
+        let beside = path.rsplit_once('/').map_or("", |(slice, _)| slice);
+        found.extend([path, beside, ""].map(|place| PathBuf::from(format!("{base}{place}/tidemill"))));
     }
     found
 }
