@@ -4,6 +4,7 @@
 use crate::{Engine, dynos};
 use domain::{Dyno, DynoState};
 use std::{
+    collections::HashMap,
     fs, io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
@@ -43,8 +44,13 @@ async fn end_the_largest(engine: &Engine) -> Result<(), store::StoreError> {
     let parts = &engine.shared.parts;
     let live = |d: &Dyno| matches!(d.state, DynoState::Starting | DynoState::Up | DynoState::Stopping);
     let rows: Vec<Dyno> = parts.store.scan(&tables::DYNOS, &())?.into_iter().filter(live).collect();
-    let homes: Vec<PathBuf> = rows.iter().map(|dyno| dynos::home(engine, dyno)).collect();
-    let measured = tokio::task::spawn_blocking(move || homes.iter().map(|home| written_bytes(home)).collect::<Vec<_>>()).await;
+    let mut places: Vec<(PathBuf, Option<i32>)> = Vec::new();
+    for dyno in &rows {
+        let pid = parts.runtime.inspect(dyno.id).await.ok().and_then(|cage| cage.pid);
+        places.push((dynos::home(engine, dyno), pid));
+    }
+    let measure = |(home, pid): &(PathBuf, Option<i32>)| written_bytes(home) + pid.map_or(0, nameless_bytes);
+    let measured = tokio::task::spawn_blocking(move || places.iter().map(measure).collect::<Vec<_>>()).await;
     let Ok(sizes) = measured else { return Ok(()) };
     let Some((dyno, bytes)) = rows.iter().zip(sizes).max_by_key(|(_, bytes)| *bytes).filter(|(_, b)| *b >= INNOCENT_BYTES)
     else {
@@ -64,6 +70,26 @@ async fn end_the_largest(engine: &Engine) -> Result<(), store::StoreError> {
         tokio::time::sleep(LOOK_EVERY).await;
     }
     Ok(())
+}
+
+/// Bytes of files without a name that a process in the same pid name space as `pid` holds open: a tenant can write those,
+/// too, and no folder shows them.
+fn nameless_bytes(pid: i32) -> u64 {
+    let space = |process: &Path| fs::read_link(process.join("ns/pid")).ok();
+    let Some(own) = space(Path::new(&format!("/proc/{pid}"))) else { return 0 };
+    let mut found: HashMap<(u64, u64), u64> = HashMap::new();
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten().map(|e| e.path());
+    for process in processes.filter(|process| space(process).as_ref() == Some(&own)) {
+        for file in fs::read_dir(process.join("fd")).into_iter().flatten().flatten() {
+            if let Ok(meta) = fs::metadata(file.path())
+                && meta.is_file()
+                && meta.nlink() == 0
+            {
+                found.insert((meta.dev(), meta.ino()), meta.blocks() * 512);
+            }
+        }
+    }
+    found.values().sum()
 }
 
 /// Bytes on the disk below a folder. What vanishes meanwhile does not count.

@@ -40,12 +40,17 @@ fn escape_a_dyno_that_fills_the_disk_is_ended_and_the_others_go_on() {
     let repo = Repo::empty();
     // So much a second that the guard is in time, as it is on a disk that is slower than memory.
     let script = "for n in $(seq 100); do head -c 20M /dev/zero >> /tmp/x || echo refused; sleep 0.1; done; sleep 100";
-    repo.write("Procfile", &format!("worker: {script}\n")).commit("hog");
+    // The second one takes the name of its file away.
+    let hidden = script.replace("for n", "exec 3> /tmp/x; rm /tmp/x; for n").replace(">> /tmp/x", ">&3");
+    repo.write("Procfile", &format!("worker: {script}\nhidden: {hidden}\n")).commit("hog");
     repo.deploy(&platform, "hog");
-    platform.api("PATCH", "/apps/hog/formation/worker", Some(json!({ "quantity": 1 })));
-    let log = platform.wait_log("hog", "State changed from up to crashed");
-    assert!(log.contains("heroku[worker.1]: The disk of the server is almost full and this dyno wrote most"), "{log}");
-    assert!(log.contains("heroku[worker.1]: Process exited with status 137"), "{log}");
+    for ptype in ["worker", "hidden"] {
+        platform.api("PATCH", &format!("/apps/hog/formation/{ptype}"), Some(json!({ "quantity": 1 })));
+        let log = platform.wait_log("hog", &format!("heroku[{ptype}.1]: State changed from up to crashed"));
+        let text = format!("heroku[{ptype}.1]: The disk of the server is almost full and this dyno wrote most");
+        assert!(log.contains(&text), "{log}");
+        assert!(log.contains(&format!("heroku[{ptype}.1]: Process exited with status 137")), "{log}");
+    }
     assert_eq!(platform.web("shop", "/").status, 200);
     assert_eq!(platform.api("PATCH", "/apps/shop/config-vars", Some(json!({ "A": "1" }))).status, 200, "room to write");
     eventually("the room is back", || {
