@@ -13,6 +13,7 @@ mod domains;
 mod dynos;
 mod error;
 mod formation;
+mod keys;
 mod list;
 mod log_sessions;
 mod policy;

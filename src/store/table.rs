@@ -1,7 +1,7 @@
 //! Typed tables over one ordered key space.
 
 use crate::{StoreError, codec};
-use domain::{AccountId, AppId, BuildId, DynoId, ReleaseId, ScheduleId, SlugId};
+use domain::{AccountId, AppId, BuildId, DynoId, KeyId, ReleaseId, ScheduleId, SlugId};
 use serde::{Serialize, de::DeserializeOwned};
 use std::marker::PhantomData;
 
@@ -20,7 +20,7 @@ macro_rules! id_key {
         }
     )*};
 }
-id_key!(AccountId, AppId, BuildId, DynoId, ReleaseId, ScheduleId, SlugId);
+id_key!(AccountId, AppId, BuildId, DynoId, KeyId, ReleaseId, ScheduleId, SlugId);
 
 impl Key for u64 {
     fn encode(&self, out: &mut Vec<u8>) {

@@ -2,8 +2,8 @@
 
 use crate::{StoreError, codec, table::Table};
 use domain::{
-    Account, AccountId, App, AppDomain, AppId, Build, BuildId, Dyno, DynoId, Event, Formation, Release, ReleaseId, Schedule,
-    ScheduleId, Slug, SlugId, Token, app::SetupLink,
+    Account, AccountId, App, AppDomain, AppId, Build, BuildId, Dyno, DynoId, Event, Formation, KeyId, Release, ReleaseId,
+    Schedule, ScheduleId, Slug, SlugId, SshKey, Token, app::SetupLink,
 };
 use serde::{Deserialize, Serialize};
 
@@ -80,6 +80,10 @@ tables! {
     DYNO_ENV = 21, "dyno_env", (DynoId, u32) => SealedChunk;
     /// Scheduled one-off dynos.
     SCHEDULES = 22, "schedule", ScheduleId => Schedule;
+    /// Public keys of accounts.
+    SSH_KEYS = 35, "ssh_key", KeyId => SshKey;
+    /// SHA-256 fingerprint to key.
+    KEY_BY_FINGERPRINT = 36, "key_by_fingerprint", String => KeyId;
 }
 
 /// The key of the schema number in [`META`].
