@@ -3,6 +3,7 @@
 use crate::{
     clock::SystemClock,
     config::{Config, Driver},
+    ssh::Ssh,
 };
 use anyhow::{Context, Result};
 use axum::body::Body as AxumBody;
@@ -47,6 +48,8 @@ pub struct Platform {
     pub service: Service,
     /// Where it listens.
     pub address: std::net::SocketAddr,
+    /// Git over SSH.
+    pub ssh: Ssh,
     engine: Engine,
     store: Store,
     logs: Logs,
@@ -126,14 +129,14 @@ fn own_certificate(config: &Config) -> Result<certs::own::Own> {
     certs::own::load_or_create(&config.data_dir.join("keys/tls"), &config.domain).context("the platform's own certificate")
 }
 
-/// Attached clients are the control plane's business.
-fn doors(config: &Config, engine: &Engine) -> Result<Doors> {
+/// Attached clients and git over SSH are the control plane's business.
+fn doors(config: &Config, engine: &Engine, ssh: &Ssh) -> Result<Doors> {
     let (engine, handle) = (engine.clone(), tokio::runtime::Handle::current());
     let meet: Meet = Arc::new(move |line, stream| {
         let engine = engine.clone();
         handle.spawn(async move { engine.meet(line, stream).await });
     });
-    Ok(Doors { tls: own_certificate(config)?.server.into(), meet })
+    Ok(Doors { ssh: ssh.pass(), tls: own_certificate(config)?.server.into(), meet })
 }
 
 /// The control plane behind the router: API, pages and git on the platform's own hosts. It runs on the control plane's
@@ -181,6 +184,7 @@ pub async fn start(config: Config) -> Result<Platform> {
     let data = config.data_dir.canonicalize().context("data directory")?;
     let socket = TcpListener::bind(config.http).await.with_context(|| format!("listen on {}", config.http))?;
     let address = socket.local_addr()?;
+    let ssh_socket = Ssh::bind(config.ssh).await?;
     let opening = config.clone();
     // Opening blocks, and commits during migration wait for the writer.
     let meetings = Arc::new(Meetings::default());
@@ -200,6 +204,7 @@ pub async fn start(config: Config) -> Result<Platform> {
     let limits = git::Limits { push_bytes_max: config.push_mb_max << 20, tree_bytes_max: config.tree_mb_max << 20 };
     let receiver = git::Receiver::start(service.clone(), &data.join("repositories"), &data.join("run"), limits)
         .context("start the git receiver")?;
+    let ssh = Ssh::start(receiver.clone(), &data, &config.domain, address, ssh_socket)?;
     let pages = git::router(receiver).merge(dashboard::router(service.clone())).fallback_service(api::router(service.clone()));
     let router = Router::new(config.domain.clone(), control(pages), logs.clone());
     let allow_private = config.allow_private_sources;
@@ -259,7 +264,7 @@ pub async fn start(config: Config) -> Result<Platform> {
     let shutdown = Shutdown::new();
     let grace = Duration::from_secs(config.shutdown_s);
     let std_socket = socket.into_std()?;
-    let doors = Some(doors(&config, &engine)?);
+    let doors = Some(doors(&config, &engine, &ssh)?);
     let listening = router_runtime.spawn({
         let shutdown = shutdown.clone();
         async move {
@@ -274,13 +279,14 @@ pub async fn start(config: Config) -> Result<Platform> {
             }
         }
     });
-    Ok(Platform { service, address, engine, store, logs, shutdown, router_runtime, listening, config })
+    Ok(Platform { service, address, ssh, engine, store, logs, shutdown, router_runtime, listening, config })
 }
 
 impl Platform {
     /// Stops accepting, lets requests finish, stops dynos if configured, closes the store.
     pub async fn stop(self) {
         self.shutdown.start();
+        self.ssh.close();
         if !self.listening.await.unwrap_or(false) {
             tracing::warn!("tidemill.drain_limit: some requests were cut");
         }
