@@ -8,7 +8,7 @@ use crate::{
 use axum::{
     Router,
     body::{Body, Bytes},
-    extract::{DefaultBodyLimit, Path, Query, Request, State},
+    extract::{ConnectInfo, DefaultBodyLimit, Path, Query, Request, State},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -17,7 +17,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use domain::App;
 use futures_util::StreamExt;
 use service::{Ctx, Kind};
-use std::{io, process::Stdio};
+use std::{io, net::SocketAddr, process::Stdio};
 use tokio::io::AsyncWriteExt;
 use tokio_util::io::ReaderStream;
 
@@ -166,6 +166,8 @@ async fn receive_pack(State(receiver): State<Receiver>, Path(repo): Path<String>
             "!\tCompressed pushes are not served; set http.postBuffer higher.\n",
         );
     }
+    let address = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip().to_canonical());
+    let ctx = Ctx { address, ..ctx };
     let pieces = Box::pin(request.into_body().into_data_stream().map(|piece| piece.map_err(io::Error::other)));
     let answer = match receive(&receiver, ctx, &app, pieces).await {
         Ok(answer) => answer,

@@ -1,6 +1,6 @@
 //! Public keys of accounts, and who comes with one (`git-contract.md` section 6).
 
-use crate::{Action, Actor, Ctx, Error, Result, Service, access};
+use crate::{Action, Ctx, Error, On, Result, Service, access};
 use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
 use domain::{
     AccountId, EventBody, KeyId, SshKey,
@@ -35,7 +35,9 @@ fn parse(account: AccountId, text: &str) -> Result<SshKey> {
         return Err(bad("it is a private key. Keep that to yourself, and send the file that ends in .pub"));
     }
     if text.is_empty() || text.len() > PUBLIC_KEY_BYTES_MAX || text.lines().count() != 1 {
-        return Err(bad(&format!("send one line of at most {PUBLIC_KEY_BYTES_MAX} bytes, such as `ssh-ed25519 AAAA… comment`")));
+        return Err(bad(&format!(
+            "send one line of at most {PUBLIC_KEY_BYTES_MAX} bytes, such as `ssh-ed25519 AAAA… comment`"
+        )));
     }
     // The comment may hold anything; a table of keys is shown in terminals.
     if text.chars().any(char::is_control) {
@@ -65,19 +67,19 @@ fn parse(account: AccountId, text: &str) -> Result<SshKey> {
     })
 }
 
-/// The account that asks; the platform has no keys.
-fn owner(ctx: &Ctx) -> Result<AccountId> {
-    access::check(ctx, Action::Account, None)?;
-    ctx.account().ok_or_else(Error::unauthorized)
-}
-
 impl Service {
+    /// The account that asks, if it may; the platform has no keys.
+    fn key_owner(&self, ctx: &Ctx, action: Action) -> Result<AccountId> {
+        access::check(self.store(), ctx, action, On::Platform)?;
+        ctx.account().ok_or_else(Error::unauthorized)
+    }
+
     /// Keys of the own account, oldest first.
     ///
     /// # Errors
     /// `unauthorized`.
     pub fn keys(&self, ctx: &Ctx) -> Result<Vec<SshKey>> {
-        let account = owner(ctx)?;
+        let account = self.key_owner(ctx, Action::Account)?;
         let mut rows = self.store().scan(&tables::SSH_KEYS, &())?;
         rows.retain(|key| key.account == account);
         rows.sort_by_key(|key| (key.created_at, key.id));
@@ -97,16 +99,16 @@ impl Service {
     /// Adds a key to the own account.
     ///
     /// # Errors
-    /// `unauthorized`; `invalid_params` for a key that is none, too weak, used already, or one too many.
+    /// `unauthorized`, `forbidden`; `invalid_params` for a key that is none, too weak, used already, or one too many.
     pub async fn add_key(&self, ctx: &Ctx, public_key: &str) -> Result<SshKey> {
-        let account = owner(ctx)?;
+        let account = self.key_owner(ctx, Action::ManageAccount)?;
         let row = SshKey { created_at: ctx.now, ..parse(account, public_key)? };
         let (ctx, added) = (ctx.clone(), row.clone());
         self.store()
             .commit(move |tx| -> Result<()> {
                 if let Some(id) = tx.get(&tables::KEY_BY_FINGERPRINT, &row.sha256)? {
                     let own = tx.get(&tables::SSH_KEYS, &id)?.is_some_and(|other| other.account == account);
-                    let whose = if own { "your account has it" } else { "it belongs to another account" };
+                    let whose = if own { "your account has it" } else { "another account has it" };
                     return Err(Error::invalid(format!("This key is in use already: {whose}. A key names one account.")));
                 }
                 let count = tx.scan(&tables::SSH_KEYS, &())?.iter().filter(|key| key.account == account).count();
@@ -118,7 +120,7 @@ impl Service {
                 tx.put(&tables::SSH_KEYS, &row.id, &row)?;
                 tx.put(&tables::KEY_BY_FINGERPRINT, &row.sha256, &row.id)?;
                 let body = EventBody::KeyAdded { fingerprint: row.sha256.clone() };
-                tx.event(ctx.now, None, Some(account), ctx.request_id.clone(), body)?;
+                tx.event(ctx.now, None, ctx.origin(), body)?;
                 Ok(())
             })
             .await?;
@@ -128,8 +130,9 @@ impl Service {
     /// Removes a key of the own account; nobody is admitted by it from then on.
     ///
     /// # Errors
-    /// `unauthorized`, `not_found`.
+    /// `unauthorized`, `forbidden`, `not_found`.
     pub async fn remove_key(&self, ctx: &Ctx, wanted: &str) -> Result<SshKey> {
+        self.key_owner(ctx, Action::ManageAccount)?;
         let row = self.key(ctx, wanted)?;
         let (ctx, gone) = (ctx.clone(), row.clone());
         self.store()
@@ -137,7 +140,7 @@ impl Service {
                 tx.delete(&tables::SSH_KEYS, &gone.id);
                 tx.delete(&tables::KEY_BY_FINGERPRINT, &gone.sha256);
                 let body = EventBody::KeyRemoved { fingerprint: gone.sha256.clone() };
-                tx.event(ctx.now, None, ctx.account(), ctx.request_id.clone(), body)?;
+                tx.event(ctx.now, None, ctx.origin(), body)?;
                 Ok(())
             })
             .await?;
@@ -154,7 +157,7 @@ impl Service {
         let id: KeyId = self.store().get(&tables::KEY_BY_FINGERPRINT, &sha256(blob))?.ok_or_else(Error::unauthorized)?;
         let key = self.store().get(&tables::SSH_KEYS, &id)?.ok_or_else(Error::unauthorized)?;
         let account = self.store().get(&tables::ACCOUNTS, &key.account)?.ok_or_else(Error::unauthorized)?;
-        Ok(Ctx { actor: Actor::Account(account), request_id: None, now })
+        Ok(Ctx::of(account, now))
     }
 }
 

@@ -93,7 +93,7 @@ impl SshServer {
         };
         let phase = Arc::new(watch::channel(Phase::default()).0);
         let stream = Guarded::new(stream, until_over(phase.subscribe(), self.inner.end.subscribe()));
-        let visitor = Visitor::new(self.inner.clone(), phase.clone());
+        let visitor = Visitor::new(self.inner.clone(), peer.ip().to_canonical(), phase.clone());
         let ended = match run_stream(self.inner.config.clone(), stream, visitor).await {
             Ok(session) => session.await,
             Err(e) => Err(e),

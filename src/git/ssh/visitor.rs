@@ -11,7 +11,7 @@ use russh::{
     server::{Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, Session, VerifiedPublicKey},
 };
 use service::Ctx;
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
 use tokio::sync::watch;
 
 /// The only user there is; who it is says the key.
@@ -29,6 +29,7 @@ struct Opened {
 
 pub struct Visitor {
     inner: Arc<Inner>,
+    address: IpAddr,
     phase: Arc<watch::Sender<Phase>>,
     /// The proven key in its form on the wire.
     key: Option<Vec<u8>>,
@@ -36,8 +37,8 @@ pub struct Visitor {
 }
 
 impl Visitor {
-    pub fn new(inner: Arc<Inner>, phase: Arc<watch::Sender<Phase>>) -> Self {
-        Self { inner, phase, key: None, opened: HashMap::new() }
+    pub fn new(inner: Arc<Inner>, address: IpAddr, phase: Arc<watch::Sender<Phase>>) -> Self {
+        Self { inner, address, phase, key: None, opened: HashMap::new() }
     }
 
     /// Whose key this is. One answer for all others: nothing is said about users, accounts or why.
@@ -50,7 +51,8 @@ impl Visitor {
 
     /// Asked anew for every request, since the connection may be older than the loss of the key.
     fn ctx(&self) -> Option<Ctx> {
-        self.inner.receiver.inner.service.authenticate_key(self.key.as_deref()?).ok()
+        let ctx = self.inner.receiver.inner.service.authenticate_key(self.key.as_deref()?).ok()?;
+        Some(Ctx { address: Some(self.address), ..ctx })
     }
 
     /// Begins with what was asked for on a channel; each has one request in its life.
