@@ -21,5 +21,6 @@ mod routing;
 mod schema;
 mod situations;
 mod sleeping;
+mod ssh;
 mod stacks;
 mod support;
