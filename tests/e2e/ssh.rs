@@ -228,7 +228,8 @@ fn who_is_not_known_or_wants_something_else_is_sent_away() {
         assert!(text.contains(reason) && output.stdout.is_empty(), "{args:?}: {text}");
     };
     refused(&[], "Hi admin@localhost, you are signed in; Tidemill does not give shells.");
-    refused(&["-tt"], "Tidemill does not give shells.");
+    let terminal = said(&key.ssh(platform.port, "git", &["-tt"]));
+    assert!(terminal.contains("PTY allocation request failed"), "{terminal}");
     for command in ["ls", "git-receive-pack 'shop.git'; id", "git-upload-archive 'shop.git'", "scp -t /tmp"] {
         refused(&[command], "Only git push, fetch and clone are served here.");
     }
