@@ -9,6 +9,7 @@ mod command_line;
 mod disk;
 mod docker;
 mod git;
+mod git_clients;
 mod house;
 mod isolation;
 mod kill_loop;
