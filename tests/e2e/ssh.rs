@@ -1,6 +1,7 @@
 //! Account keys and git over SSH, with the real `ssh` and `git`.
 
 use crate::{
+    git::slow_build,
     schema,
     support::{Answer, Platform, Repo, eventually, raw, root_or_skip},
 };
@@ -10,7 +11,7 @@ use std::{
     net::TcpStream,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// A key pair in a folder of its own, and the client's memory of hosts.
@@ -320,6 +321,69 @@ fn http_and_ssh_are_told_apart_on_one_port() {
     let key = Key::ed25519();
     key.add(&platform);
     eventually("room again", || said(&key.ssh(platform.port, "git", &[])).contains("Hi admin@localhost").then_some(()));
+}
+
+#[test]
+fn output_streams_and_a_pusher_who_leaves_stops_nothing() {
+    if !root_or_skip("building in a cage") {
+        return;
+    }
+    let platform = Platform::start();
+    platform.create("shop");
+    let _pack = slow_build(&platform, 3);
+    let (key, repo) = (Key::ed25519(), Repo::of("procfile"));
+    key.add(&platform);
+    let begin = || {
+        let mut push = key.git(&repo, "");
+        push.args(["push", &url(platform.port, "shop"), "main"]).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let mut child = begin();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    assert!(lines.any(|l| l.contains("first-line")));
+    let seen = Instant::now();
+    assert!(lines.any(|l| l.contains("last-line")));
+    assert!(seen.elapsed() > Duration::from_secs(1), "the first line came while the build ran");
+    assert!(child.wait().unwrap().success());
+
+    repo.commit("again");
+    let mut child = begin();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    assert!(lines.any(|l| l.contains("first-line")));
+    // The connection belongs to git's `ssh`; both go.
+    let _ = Command::new("pkill").args(["-9", "-P", &child.id().to_string()]).status();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // Who comes meanwhile, whichever way, waits for it.
+    let (ok, text) = repo.push(&platform, "shop", "main");
+    assert!(text.contains("waiting in line"), "{text}");
+    assert!(!ok && text.contains("another push moved the branch"), "{text}");
+    let head = repo.git(&["rev-parse", "HEAD"]);
+    eventually("the branch of the pusher who left", || {
+        let remote = repo.git(&["ls-remote", &platform.git_url("shop"), "refs/heads/main"]);
+        remote.starts_with(&head).then_some(())
+    });
+    let releases = platform.api("GET", "/apps/shop/releases", None).json();
+    assert_eq!(releases.as_array().unwrap().len(), 4, "it was released");
+}
+
+#[test]
+fn an_open_connection_does_not_hold_up_the_end() {
+    let mut platform = Platform::start();
+    let key = Key::ed25519();
+    key.add(&platform);
+    let socket = key.dir.path().join("control");
+    let mut open = Command::new("ssh");
+    open.args(key.options()).args(["-p", &platform.port.to_string(), "-M", "-N"]);
+    open.arg(format!("-oControlPath={}", socket.display())).arg("git@127.0.0.1");
+    let mut open = open.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let silent = TcpStream::connect(("127.0.0.1", platform.port)).unwrap();
+    eventually("the connection", || socket.exists().then_some(()));
+    let begun = Instant::now();
+    platform.signal("TERM");
+    assert!(platform.wait_end().success());
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?} of the 30 s for requests in flight", begun.elapsed());
+    open.wait().unwrap();
+    drop(silent);
 }
 
 #[test]
