@@ -179,6 +179,25 @@ async fn driver(config: &Config, data: &Path, native: &Arc<NativeRuntime>) -> Re
     Ok(Arc::new(if needed { Choice::minding(docker, native.clone()) } else { Choice::with_images_on(native.clone(), docker) }))
 }
 
+/// What the engine is told of the configuration.
+fn settings(config: &Config, data: &Path) -> engine::Settings {
+    engine::Settings {
+        domain: config.domain.clone(),
+        dyno_dir: data.join("dynos"),
+        app_dirs: ["slugs", "cache", "repositories"].iter().map(|d| data.join(d)).collect(),
+        boot_timeout: Duration::from_secs(config.boot_timeout_s),
+        backoff: config.crash_backoff_s.as_deref().map_or_else(Backoff::default, Backoff::from_seconds),
+        builds_at_once: config.builds_at_once,
+        release_timeout: Duration::from_secs(config.release_timeout_s),
+        disk_reserve_bytes: config.disk_reserve_mb << 20,
+        cycle_after: (config.cycle_after_s > 0).then_some(Duration::from_secs(config.cycle_after_s)),
+        sleep_after: Duration::from_secs(config.sleep_after_s),
+        preboot_hold: Duration::from_secs(config.preboot_hold_s),
+        capacity_bytes: config.capacity_bytes(),
+        starts_at_once: config.starts_at_once,
+    }
+}
+
 /// Boots the platform: bind, store, logs, runtime, router, engine, git, and only then serve.
 pub async fn start(config: Config) -> Result<Platform> {
     make_data_dir(&config.data_dir)?;
@@ -205,8 +224,8 @@ pub async fn start(config: Config) -> Result<Platform> {
     let limits = git::Limits { push_bytes_max: config.push_mb_max << 20, tree_bytes_max: config.tree_mb_max << 20 };
     let receiver = git::Receiver::start(service.clone(), &data.join("repositories"), &data.join("run"), limits)
         .context("start the git receiver")?;
-    let ssh = Ssh::start(receiver.clone(), &data, &config.domain, address, ssh_socket)?;
-    let pages = git::router(receiver).merge(dashboard::router(service.clone())).fallback_service(api::router(service.clone()));
+    let pages =
+        git::router(receiver.clone()).merge(dashboard::router(service.clone())).fallback_service(api::router(service.clone()));
     let router = Router::new(config.domain.clone(), control(pages), logs.clone());
     let allow_private = config.allow_private_sources;
     let builder = Arc::new(builder::Builder {
@@ -238,24 +257,11 @@ pub async fn start(config: Config) -> Result<Platform> {
         outputs,
         sealer,
         clock: Arc::new(SystemClock),
-        settings: engine::Settings {
-            domain: config.domain.clone(),
-            dyno_dir: data.join("dynos"),
-            app_dirs: ["slugs", "cache", "repositories"].iter().map(|d| data.join(d)).collect(),
-            boot_timeout: Duration::from_secs(config.boot_timeout_s),
-            backoff: config.crash_backoff_s.as_deref().map_or_else(Backoff::default, Backoff::from_seconds),
-            builds_at_once: config.builds_at_once,
-            release_timeout: Duration::from_secs(config.release_timeout_s),
-            disk_reserve_bytes: config.disk_reserve_mb << 20,
-            cycle_after: (config.cycle_after_s > 0).then_some(Duration::from_secs(config.cycle_after_s)),
-            sleep_after: Duration::from_secs(config.sleep_after_s),
-            preboot_hold: Duration::from_secs(config.preboot_hold_s),
-            capacity_bytes: config.capacity_bytes(),
-            starts_at_once: config.starts_at_once,
-        },
+        settings: settings(&config, &data),
     })
     .await
     .context("start the engine")?;
+    let ssh = Ssh::start(receiver, &data, &config.domain, address, ssh_socket)?;
     let router_runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(ROUTER_THREADS)
         .thread_name("router")
