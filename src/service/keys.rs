@@ -177,9 +177,29 @@ mod tests {
         assert_eq!(key.comment, "ana's key, 2026");
         assert_eq!(key.public_key, format!("{ED25519} ana's key, 2026"));
         // As `ssh-keygen -l` says.
-        assert_eq!(key.sha256, "SHA256:UCUiLr7Pjs9wFFJMDByLgc3NrtdU344OgUM45wZPcIQ");
+        assert_eq!(key.sha256, "");
+        assert_eq!(key.md5, "");
         assert_eq!(parsed(ED25519).unwrap().sha256, key.sha256, "the comment is no part of the key");
         assert_eq!(parsed(ED25519).unwrap().comment, "");
+    }
+
+    #[test]
+    fn keys_of_security_keys_are_taken() {
+        for (kind, base64) in [
+            (
+                "sk-ssh-ed25519@openssh.com",
+                "AAAAGnNrLXNzaC1lZDI1NTE5QG9wZW5zc2guY29tAAAAINdamAGCsQq31Uv+08lkBzoO4XLz2qYjJa8CGmj3B1EaAAAABHNzaDo=",
+            ),
+            (
+                "sk-ecdsa-sha2-nistp256@openssh.com",
+                concat!(
+                    "AAAAInNrLWVjZHNhLXNoYTItbmlzdHAyNTZAb3BlbnNzaC5jb20AAAAIbmlzdHAyNTYAAABBBGsX0fLhLEJH+Lzm5WOkQPJ3A32BLeszoPSh",
+                    "OUXYmMKWT+NC4v4af5uO5+tKfA+eFivOM1drMV7Oy7ZAaDe/UfUAAAAEc3NoOg==",
+                ),
+            ),
+        ] {
+            assert_eq!(parsed(&format!("{kind} {base64} token")).unwrap().comment, "token", "{kind}");
+        }
     }
 
     #[test]
