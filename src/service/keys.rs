@@ -177,8 +177,8 @@ mod tests {
         assert_eq!(key.comment, "ana's key, 2026");
         assert_eq!(key.public_key, format!("{ED25519} ana's key, 2026"));
         // As `ssh-keygen -l` says.
-        assert_eq!(key.sha256, "");
-        assert_eq!(key.md5, "");
+        assert_eq!(key.sha256, "SHA256:T7SvZ2cslqpPj6nKzitCBHHlpVF3r3MvLwmFL0fk0IE");
+        assert_eq!(key.md5, "46:5d:0f:4b:7b:74:b6:5f:ce:80:b0:33:70:9e:33:96");
         assert_eq!(parsed(ED25519).unwrap().sha256, key.sha256, "the comment is no part of the key");
         assert_eq!(parsed(ED25519).unwrap().comment, "");
     }
