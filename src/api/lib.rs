@@ -14,6 +14,7 @@ mod domains;
 mod dynos;
 mod error;
 mod formation;
+mod keys;
 mod list;
 mod log_sessions;
 mod people;

@@ -18,7 +18,7 @@ mod traffic;
 mod upstream;
 
 pub use code::Code;
-pub use listener::{Doors, Listener, Meet, Shutdown, Stream};
+pub use listener::{Doors, Listener, Meet, Pass, Shutdown, Stream};
 pub use probe::probe;
 pub use proxy::{Body, BoxError, Control, ControlFuture, Router};
 pub use table::{AppRoute, Backend, Claim, Table};

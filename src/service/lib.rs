@@ -16,6 +16,7 @@ mod dynos;
 mod error;
 mod features;
 mod formation;
+mod keys;
 mod log_sessions;
 mod one_offs;
 mod people;

@@ -22,6 +22,9 @@ pub struct Flags {
     /// Address to listen on [default: 0.0.0.0:80]
     #[arg(long, env = "TIDEMILL_HTTP")]
     http: Option<String>,
+    /// A further address for git over SSH alone; the main one speaks it too [default: none]
+    #[arg(long, env = "TIDEMILL_SSH")]
+    ssh: Option<String>,
     /// Platform domain; apps are at APP.DOMAIN [default: localhost]
     #[arg(long, env = "TIDEMILL_DOMAIN")]
     domain: Option<String>,
@@ -117,6 +120,7 @@ pub struct Flags {
 struct FileValues {
     data_dir: Option<toml::Value>,
     http: Option<toml::Value>,
+    ssh: Option<toml::Value>,
     domain: Option<toml::Value>,
     runtime: Option<toml::Value>,
     docker_host: Option<toml::Value>,
@@ -162,6 +166,7 @@ pub enum Driver {
 pub struct Config {
     pub data_dir: PathBuf,
     pub http: SocketAddr,
+    pub ssh: Option<SocketAddr>,
     pub domain: String,
     pub driver: Driver,
     pub docker_host: PathBuf,
@@ -265,6 +270,10 @@ fn path(text: &str) -> Result<PathBuf, String> {
     if text.is_empty() { Err("must not be empty".to_string()) } else { Ok(PathBuf::from(text)) }
 }
 
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "must be an address with a port, such as 127.0.0.1:8080".to_string())
+}
+
 fn host_name(text: &str) -> Result<String, String> {
     let normal = domain::names::normal_host(text).filter(|n| n == text && !text.starts_with('.') && !text.contains(':'));
     normal.ok_or_else(|| "must be a host name in lower case, such as paas.example.com".to_string())
@@ -348,9 +357,8 @@ pub fn read(flags: Flags) -> Result<Config, Vec<String>> {
         dyno_network: parsed!(dyno_network, DynoNetwork::Own { subnet, required: false }, dyno_network,),
         public_ports: parsed!(public_ports, Vec::new(), list),
         data_dir: parsed!(data_dir, "/var/lib/tidemill".into(), path),
-        http: parsed!(http, SocketAddr::from(([0, 0, 0, 0], 80)), |text| {
-            text.parse().map_err(|_| "must be an address with a port, such as 127.0.0.1:8080".into())
-        }),
+        http: parsed!(http, SocketAddr::from(([0, 0, 0, 0], 80)), address),
+        ssh: parsed!(ssh, None, |text| address(text).map(Some)),
         domain: parsed!(domain, "localhost".into(), host_name),
         admin_token_file: parsed!(admin_token_file, None, |t| path(t).map(Some),),
         boot_timeout_s: number!(boot_timeout_s, 60, 1, 3600),
@@ -392,12 +400,13 @@ mod tests {
         let flags = Flags {
             config: Some(file),
             http: Some("nowhere".into()),
+            ssh: Some("22".into()),
             domain: Some("Bad Domain".into()),
             boot_timeout_s: Some("0".into()),
             runtime: Some("magic".into()),
             ..Flags::default()
         };
         let problems = read(flags).unwrap_err();
-        assert_eq!(problems.len(), 5, "{problems:?}");
+        assert_eq!(problems.len(), 6, "{problems:?}");
     }
 }

@@ -96,6 +96,7 @@ fn configuration(data_dir: &Path) -> Config {
     Config {
         data_dir: data_dir.to_path_buf(),
         http: SocketAddr::from(([127, 0, 0, 1], 0)),
+        ssh: None,
         domain: "localhost".into(),
         driver: Driver::Native,
         docker_host: data_dir.join("none"), // the demo leaves engines alone
