@@ -23,8 +23,10 @@ mod run;
 mod schedules;
 mod show;
 mod streams;
+mod view;
 
 pub use routes::{Route, all as all_routes};
+pub use view::Connection;
 
 use axum::{
     Router,

@@ -1,9 +1,10 @@
 //! From rows to wire types.
 
-use domain::{AccountId, SlugId, size};
+use crate::view::View;
+use domain::{SlugId, size};
 use service::Service;
 use uuid::Uuid;
-use wire::{IdRef, NameRef, UserRef, time};
+use wire::{IdRef, NameRef, time};
 
 /// Stable ids of the only region, stack and generation.
 const REGION: Uuid = Uuid::from_u128(0x5907_1ac2_4be5_4c28_8f3a_0b6c_0d1e_0001);
@@ -13,11 +14,6 @@ const GENERATION: Uuid = Uuid::from_u128(0x5907_1ac2_4be5_4c28_8f3a_0b6c_0d1e_00
 
 fn named(id: Uuid, name: &str) -> NameRef {
     NameRef { id, name: name.into() }
-}
-
-fn user(service: &Service, id: AccountId) -> Result<UserRef, service::Error> {
-    let account = service.account(id)?;
-    Ok(UserRef { id: account.id.0, email: account.email })
 }
 
 /// The same for the same name for ever, on every server.
@@ -67,18 +63,18 @@ pub fn account(account: &domain::Account) -> wire::Account {
 }
 
 /// An app.
-pub fn app(service: &Service, app: &domain::App) -> Result<wire::App, service::Error> {
+pub fn app(view: &View, app: &domain::App) -> Result<wire::App, service::Error> {
     let stack = named(stack_id(&app.stack), &app.stack);
     Ok(wire::App {
         id: app.id.0,
         name: app.name.clone(),
-        owner: user(service, app.owner)?,
+        owner: view.user(app.owner)?,
         region: named(REGION, "local"),
         stack: stack.clone(),
         build_stack: stack,
         generation: named(GENERATION, "cedar"),
-        web_url: service.addresses().app_url(&app.name),
-        git_url: service.addresses().git_url(&app.name),
+        web_url: view.addresses().app_url(&app.name),
+        git_url: view.base().git_url(&app.name),
         acm: false,
         archived_at: None,
         buildpack_provided_description: app.detected.clone(),
@@ -108,15 +104,14 @@ pub fn buildpack(name: &str) -> wire::Buildpack {
 }
 
 /// A build.
-pub fn build(service: &Service, build: &domain::Build) -> Result<wire::Build, service::Error> {
-    let base = service.addresses().url(&service.addresses().domain);
+pub fn build(view: &View, build: &domain::Build) -> Result<wire::Build, service::Error> {
     let packs = (!build.buildpacks.is_empty()).then(|| build.buildpacks.iter().map(|p| buildpack(p)).collect());
     Ok(wire::Build {
         id: build.id.0,
         app: IdRef { id: build.app.0 },
         buildpacks: packs,
         created_at: time(build.created_at.0),
-        output_stream_url: format!("{base}/streams/builds/{}/{}", build.id, build.output_key),
+        output_stream_url: view.base().url(&format!("/streams/builds/{}/{}", build.id, build.output_key)),
         release: build.release.map(|r| IdRef { id: r.0 }),
         slug: build.slug.map(|s| IdRef { id: s.0 }),
         source_blob: wire::SourceBlob {
@@ -128,17 +123,19 @@ pub fn build(service: &Service, build: &domain::Build) -> Result<wire::Build, se
         stack: build.stack.clone(),
         status: build.status.as_str().into(),
         updated_at: time(build.updated_at.0),
-        user: user(service, build.user)?,
+        user: view.user(build.user)?,
         failure: build.failure.clone(),
     })
 }
 
 /// A slug.
-pub fn slug(service: &Service, slug: &domain::Slug) -> wire::Slug {
-    let base = service.addresses().url(&service.addresses().domain);
+pub fn slug(view: &View, slug: &domain::Slug) -> wire::Slug {
     wire::Slug {
         id: slug.id.0,
-        blob: wire::Blob { method: "get".into(), url: format!("{base}/streams/slugs/{}/{}", slug.id, slug.blob_key) },
+        blob: wire::Blob {
+            method: "get".into(),
+            url: view.base().url(&format!("/streams/slugs/{}/{}", slug.id, slug.blob_key)),
+        },
         buildpack_provided_description: slug.detected.clone(),
         checksum: slug.checksum.clone(),
         commit: slug.commit.clone(),
@@ -156,7 +153,7 @@ fn id_ref(slug: Option<SlugId>) -> Option<IdRef> {
 }
 
 /// A release.
-pub fn release(service: &Service, app: &domain::App, release: &domain::Release) -> Result<wire::Release, service::Error> {
+pub fn release(view: &View, app: &domain::App, release: &domain::Release) -> Result<wire::Release, service::Error> {
     Ok(wire::Release {
         id: release.id.0,
         version: release.version,
@@ -168,12 +165,13 @@ pub fn release(service: &Service, app: &domain::App, release: &domain::Release) 
         created_at: time(release.created_at.0),
         current: app.current == Some(release.version),
         eligible_for_rollback: release.slug.is_some() && release.status == domain::ReleaseStatus::Succeeded,
-        output_stream_url: release.output_key.as_ref().map(|key| {
-            format!("{}/streams/releases/{}/{key}", service.addresses().url(&service.addresses().domain), release.id)
-        }),
+        output_stream_url: release
+            .output_key
+            .as_ref()
+            .map(|key| view.base().url(&format!("/streams/releases/{}/{key}", release.id))),
         slug: id_ref(release.slug),
         updated_at: time(release.updated_at.0),
-        user: user(service, release.user)?,
+        user: view.user(release.user)?,
     })
 }
 
