@@ -1,7 +1,7 @@
 //! The account itself.
 
-use crate::{Out, answer::ok, auth::User, routes::routes, show};
-use axum::response::IntoResponse;
+use crate::{Out, answer::ok, auth::User, pools::Meter, routes::routes, show};
+use axum::{Extension, response::IntoResponse};
 use serde_json::json;
 use service::Error;
 
@@ -18,6 +18,6 @@ async fn account(User(ctx): User) -> Out {
     }
 }
 
-async fn rate_limits(_user: User) -> Out {
-    Ok(ok(json!({ "remaining": 4500 }))?.into_response())
+async fn rate_limits(_user: User, Extension(meter): Extension<Meter>) -> Out {
+    Ok(ok(json!({ "remaining": meter.left() }))?.into_response())
 }

@@ -1,12 +1,13 @@
 //! Who asks: a token as Bearer, or as the password of Basic with any user name (`platform-api.md` section 4).
 
-use crate::{RequestId, error::Failure};
+use crate::{contract::RequestId, error::Failure, pools::Meter};
 use axum::{
-    extract::FromRequestParts,
+    extract::{ConnectInfo, FromRequestParts},
     http::{header::AUTHORIZATION, request::Parts},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use service::{Ctx, Error, Service};
+use std::net::SocketAddr;
 
 /// The context of an authenticated request.
 pub struct User(pub Ctx);
@@ -18,7 +19,18 @@ impl FromRequestParts<Service> for User {
         let header = parts.headers.get(AUTHORIZATION).and_then(|v| v.to_str().ok()).ok_or_else(Error::unauthorized)?;
         let token = token(header).ok_or_else(Error::unauthorized)?;
         let id = parts.extensions.get::<RequestId>().map(|id| id.0.clone());
-        Ok(Self(service.authenticate(&token, id)?))
+        let address = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip().to_canonical());
+        let meter = parts.extensions.get::<Meter>();
+        match service.authenticate(&token, id) {
+            Ok(ctx) => {
+                meter.map_or(Ok(()), |meter| meter.spend(&ctx))?;
+                Ok(Self(Ctx { address, ..ctx }))
+            }
+            Err(e) => {
+                meter.map_or(Ok(()), Meter::spend_of_stranger)?;
+                Err(e.into())
+            }
+        }
     }
 }
 

@@ -144,6 +144,7 @@ fn control(app: axum::Router) -> Control {
         let (app, handle) = (app.clone(), handle.clone());
         let peer = client.address.ip().to_canonical();
         request.extensions_mut().insert(api::Connection { peer, secure: client.secure });
+        request.extensions_mut().insert(axum::extract::ConnectInfo(client.address));
         Box::pin(async move {
             let answer = handle.spawn(app.oneshot(request.map(AxumBody::new))).await;
             let response = match answer {
@@ -202,7 +203,10 @@ pub async fn start(config: Config) -> Result<Platform> {
     let limits = git::Limits { push_bytes_max: config.push_mb_max << 20, tree_bytes_max: config.tree_mb_max << 20 };
     let receiver = git::Receiver::start(service.clone(), &data.join("repositories"), &data.join("run"), limits)
         .context("start the git receiver")?;
-    let pages = git::router(receiver).merge(dashboard::router(service.clone())).fallback_service(api::router(service.clone()));
+    let settings = api::Settings { calls_per_hour: config.rate_limit_per_hour };
+    let pages = git::router(receiver)
+        .merge(dashboard::router(service.clone()))
+        .fallback_service(api::router(service.clone(), settings));
     let router = Router::new(config.domain.clone(), control(pages), logs.clone());
     let allow_private = config.allow_private_sources;
     let builder = Arc::new(builder::Builder {
