@@ -21,7 +21,6 @@ use service::{AppChange, Error, NewApp};
 routes! {
     post "/apps" => create_app, "create app";
     get "/apps" => apps, "account";
-    get "/users/~/apps" => apps, "account";
     get "/apps/{app}" => app, "read";
     patch "/apps/{app}" => update_app, "write; manage to rename";
     delete "/apps/{app}" => destroy_app, "manage";
@@ -36,7 +35,7 @@ struct CreateApp {
 }
 
 async fn create_app(view: View, User(ctx): User, Body(body): Body<CreateApp>) -> Out {
-    let new = NewApp { name: body.name, stack: body.stack.and_then(Named::text) };
+    let new = NewApp { name: body.name, stack: body.stack.and_then(Named::text), team: None, locked: false };
     let app = view.create_app(&ctx, new).await?;
     Ok(created(show::app(&view, &app)?)?.into_response())
 }

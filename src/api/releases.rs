@@ -5,6 +5,7 @@ use crate::{
     answer::{Body, created, ok},
     auth::User,
     list,
+    refs::Named,
     routes::routes,
     show,
     view::View,
@@ -18,6 +19,7 @@ routes! {
     get "/apps/{app}/releases" => releases, "read";
     post "/apps/{app}/releases" => rollback, "write";
     get "/apps/{app}/releases/{release}" => release, "read";
+    get "/apps/{app}/releases/{release}/config-vars" => release_config, "read secrets";
 }
 
 async fn releases(view: View, User(ctx): User, Path(app): Path<String>, headers: HeaderMap) -> Out {
@@ -31,19 +33,27 @@ async fn release(view: View, User(ctx): User, Path((app, id)): Path<(String, Str
     Ok(ok(show::release(&view, &app, &release)?)?.into_response())
 }
 
+/// The frozen set of a release.
+async fn release_config(view: View, User(ctx): User, Path((app, id)): Path<(String, String)>) -> Out {
+    Ok(ok(view.release_config(&ctx, &app, &id)?)?.into_response())
+}
+
 #[derive(Deserialize)]
 struct NewRelease {
     release: Option<Value>,
-    slug: Option<String>,
+    slug: Option<Named>,
+    description: Option<String>,
 }
 
 async fn rollback(view: View, User(ctx): User, Path(app): Path<String>, Body(body): Body<NewRelease>) -> Out {
-    if body.slug.is_some() {
-        return Err(
-            Error::invalid("A release from a slug is not offered yet; send `release` to go back to an older one.").into()
-        );
+    // An object names its slug by id.
+    if let Some(slug) = body.slug.and_then(Named::text) {
+        let (app, release) = view.release_slug(&ctx, &app, &slug, body.description).await?;
+        return Ok(created(show::release(&view, &app, &release)?)?.into_response());
     }
-    let wanted = version_of(body.release.as_ref()).ok_or_else(|| Error::invalid("`release` must be an id or a version."))?;
+    let wanted = version_of(body.release.as_ref()).ok_or_else(|| {
+        Error::invalid("Send `slug` (an id) for a new release, or `release` (an id or a version) to go back to an older one.")
+    })?;
     let (app, release) = view.rollback(&ctx, &app, &wanted).await?;
     Ok(created(show::release(&view, &app, &release)?)?.into_response())
 }

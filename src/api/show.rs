@@ -4,7 +4,7 @@ use crate::view::View;
 use domain::{SlugId, size};
 use service::Service;
 use uuid::Uuid;
-use wire::{IdRef, NameRef, time};
+use wire::{IdRef, NameRef, UserRef, time};
 
 /// Stable ids of the only region, stack and generation.
 const REGION: Uuid = Uuid::from_u128(0x5907_1ac2_4be5_4c28_8f3a_0b6c_0d1e_0001);
@@ -14,6 +14,11 @@ const GENERATION: Uuid = Uuid::from_u128(0x5907_1ac2_4be5_4c28_8f3a_0b6c_0d1e_00
 
 fn named(id: Uuid, name: &str) -> NameRef {
     NameRef { id, name: name.into() }
+}
+
+/// As [`stack_id`], for other things that are known by name.
+pub fn stable_id(name: &str) -> Uuid {
+    stack_id(name)
 }
 
 /// The same for the same name for ever, on every server.
@@ -53,11 +58,11 @@ pub fn account(account: &domain::Account) -> wire::Account {
         delinquent_at: None,
         federated: false,
         identity_provider: None,
-        last_login: None,
+        last_login: account.last_login.map(|t| time(t.0)),
         sms_number: None,
         suspended_at: None,
-        two_factor_authentication: false,
-        updated_at: time(account.created_at.0),
+        two_factor_authentication: account.two_factor,
+        updated_at: time(account.updated_at.unwrap_or(account.created_at).0),
         verified: true,
     }
 }
@@ -65,10 +70,18 @@ pub fn account(account: &domain::Account) -> wire::Account {
 /// An app.
 pub fn app(view: &View, app: &domain::App) -> Result<wire::App, service::Error> {
     let stack = named(stack_id(&app.stack), &app.stack);
+    let team = match app.team {
+        Some(id) => view.team_by_id(id)?.map(|team| named(team.id.0, &team.name)),
+        None => None,
+    };
     Ok(wire::App {
         id: app.id.0,
         name: app.name.clone(),
-        owner: view.user(app.owner)?,
+        owner: match &team {
+            // Clients know apps of teams by this address, which nobody gets mail at (`cli-contract.md` 2.2).
+            Some(team) => UserRef { id: team.id, email: format!("{}@herokumanager.com", team.name) },
+            None => view.user(app.owner)?,
+        },
         region: named(REGION, "local"),
         stack: stack.clone(),
         build_stack: stack,
@@ -81,21 +94,31 @@ pub fn app(view: &View, app: &domain::App) -> Result<wire::App, service::Error> 
         create_status: "complete".into(),
         created_at: time(app.created_at.0),
         internal_routing: None,
+        joined: None,
+        locked: app.locked,
         maintenance: app.maintenance,
-        organization: None,
+        organization: team.clone(),
         released_at: app.released_at.map(|t| time(t.0)),
         repo_size: app.repo_bytes,
         slug_size: app.slug_bytes,
         space: None,
-        team: None,
+        team,
         updated_at: time(app.updated_at.0),
     })
 }
 
+/// An app with whether the actor joined it.
+pub fn joined_app(view: &View, ctx: &service::Ctx, app: &domain::App) -> Result<wire::App, service::Error> {
+    Ok(wire::App { joined: Some(view.joined(ctx, app)?), ..self::app(view, app)? })
+}
+
+/// Those that are part of the program.
+pub const BUILDPACKS: &[&str] = &["nodejs", "python", "static", "procfile"];
+
 /// A buildpack by the name that the user gave.
 pub fn buildpack(name: &str) -> wire::Buildpack {
     let short = name.strip_prefix("urn:buildpack:").unwrap_or(name);
-    let embedded = ["nodejs", "python", "static", "procfile"].contains(&short.strip_prefix("heroku/").unwrap_or(short));
+    let embedded = BUILDPACKS.contains(&short.strip_prefix("heroku/").unwrap_or(short));
     if embedded {
         let short = short.strip_prefix("heroku/").unwrap_or(short);
         return wire::Buildpack { url: format!("urn:buildpack:heroku/{short}"), name: format!("heroku/{short}") };
@@ -281,4 +304,33 @@ pub fn health_check(check: &domain::HealthCheck) -> wire::HealthCheck {
         timeout: check.timeout_s,
         interval: check.interval_s,
     }
+}
+
+/// The only region.
+pub fn region() -> serde_json::Value {
+    serde_json::json!({
+        "id": REGION, "name": "local", "description": "This installation", "country": "Local", "locale": "Local",
+        "private_capable": false, "provider": { "name": "tidemill", "region": "local" },
+        "created_at": time(0), "updated_at": time(0),
+    })
+}
+
+/// The only generation of the platform.
+pub fn generation() -> serde_json::Value {
+    serde_json::json!({
+        "id": GENERATION, "name": "cedar", "unsupported_features": [], "expanded_supported_features": [],
+        "created_at": time(0), "updated_at": time(0),
+    })
+}
+
+/// A size of dynos; nothing is charged for it.
+pub fn size(size: &size::Size) -> serde_json::Value {
+    let gigabytes = size.memory_bytes as f64 / f64::from(1 << 30); // exact up to 2^53
+    serde_json::json!({
+        "id": size.id, "name": size.name, "memory": gigabytes, "compute": size.cores, "architecture": std::env::consts::ARCH,
+        "dedicated": false, "can_autoscale": false, "private_space_only": false, "cost": { "cents": 0, "unit": "month" },
+        "dyno_units": size.cpu_share, "precise_dyno_units": f64::from(size.cpu_share),
+        "infrastructure_tier": "production", "product_dyno_tier": size.name.split('-').next().unwrap_or_default().to_lowercase(),
+        "generation": { "id": GENERATION, "name": "cedar" },
+    })
 }
