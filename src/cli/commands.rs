@@ -171,6 +171,11 @@ impl Session {
         found.ok_or_else(|| Failure::usage("Which app? Use -a APP, or run this in a repository with a tidemill remote."))
     }
 
+    /// At the address that this client uses itself; `git_url` is what the official one would use.
+    fn remote_url(&self, app: &Value) -> String {
+        format!("{}/{}.git", self.client.base, field(app, "name"))
+    }
+
     fn whoami(&self) -> Result<()> {
         let account = self.client.get("/account", None)?;
         show(&self.global, &account, || format!("{}\n", field(&account, "email")));
@@ -181,8 +186,8 @@ impl Session {
         let body = name.or(self.global.app.clone()).map_or_else(|| json!({}), |name| json!({ "name": name }));
         let app = self.client.send("POST", "/apps", &body)?;
         eprintln!("Creating app... done, {}, stack is {}", field(&app, "name"), field(&app["stack"], "name"));
-        show(&self.global, &app, || format!("{} | {}\n", field(&app, "web_url"), field(&app, "git_url")));
-        if !no_remote && git::set_remote(REMOTE, field(&app, "git_url")) {
+        show(&self.global, &app, || format!("{} | {}\n", field(&app, "web_url"), self.remote_url(&app)));
+        if !no_remote && git::set_remote(REMOTE, &self.remote_url(&app)) {
             eprintln!("git remote {REMOTE} points to it");
         }
         Ok(())
@@ -208,7 +213,7 @@ impl Session {
             let size = |v: &Value| v.as_u64().map_or_else(|| "–".into(), |b| format!("{} KiB", b.div_ceil(1024)));
             let rows = vec![
                 row("Dynos", dynos.join(", ")),
-                row("Git URL", field(&app, "git_url").into()),
+                row("Git URL", self.remote_url(&app)),
                 row("Maintenance", app["maintenance"].to_string()),
                 row("Owner", field(&app["owner"], "email").into()),
                 row("Slug size", size(&app["slug_size"])),
@@ -553,8 +558,8 @@ impl Session {
 
     fn git_remote(&self) -> Result<()> {
         let app = self.client.get(&format!("/apps/{}", self.app()?), None)?;
-        let url = field(&app, "git_url");
-        if !git::set_remote(REMOTE, url) {
+        let url = self.remote_url(&app);
+        if !git::set_remote(REMOTE, &url) {
             return Err(Failure::usage("This folder is no git repository."));
         }
         show(&self.global, &json!({ "remote": REMOTE, "url": url }), || format!("set git remote {REMOTE} to {url}\n"));

@@ -22,6 +22,7 @@ mod one_offs;
 mod people;
 mod releases;
 mod schedules;
+mod slug_releases;
 mod sources;
 mod teams;
 

@@ -103,6 +103,9 @@ pub struct Flags {
     /// Dynos that boot at the same time, as after a reboot of this host [default: 2 for each processor, at least 4]
     #[arg(long, env = "TIDEMILL_STARTS_AT_ONCE")]
     starts_at_once: Option<String>,
+    /// API calls that an account has in an hour, all at once if it likes [default: 100000]
+    #[arg(long, env = "TIDEMILL_RATE_LIMIT_PER_HOUR")]
+    rate_limit_per_hour: Option<String>,
     /// Let builds fetch sources and buildpack archives from private addresses: true or false [default: false]
     #[arg(long, env = "TIDEMILL_ALLOW_PRIVATE_SOURCES")]
     allow_private_sources: Option<String>,
@@ -147,6 +150,7 @@ struct FileValues {
     capacity_mb: Option<toml::Value>,
     overcommit_percent: Option<toml::Value>,
     starts_at_once: Option<toml::Value>,
+    rate_limit_per_hour: Option<toml::Value>,
     allow_private_sources: Option<toml::Value>,
     stop_dynos: Option<toml::Value>,
     shutdown_s: Option<toml::Value>,
@@ -192,6 +196,7 @@ pub struct Config {
     pub capacity_mb: u64,
     pub overcommit_percent: u64,
     pub starts_at_once: usize,
+    pub rate_limit_per_hour: u32,
     pub allow_private_sources: bool,
     pub stop_dynos: bool,
     pub shutdown_s: u64,
@@ -376,6 +381,7 @@ pub fn read(flags: Flags) -> Result<Config, Vec<String>> {
         capacity_mb: number!(capacity_mb, host::memory_bytes() >> 20, 0, 1 << 32),
         overcommit_percent: number!(overcommit_percent, 200, 10, 10_000),
         starts_at_once: reader.count("starts_at_once", flags.starts_at_once.or(text(file.starts_at_once)), 2 * host::cores()),
+        rate_limit_per_hour: u32::try_from(number!(rate_limit_per_hour, 100_000, 60, 1 << 30)).unwrap_or(100_000),
         allow_private_sources: switch!(allow_private_sources),
         stop_dynos: switch!(stop_dynos),
         shutdown_s: number!(shutdown_s, 30, 0, 3600),

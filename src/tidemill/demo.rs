@@ -122,6 +122,7 @@ fn configuration(data_dir: &Path) -> Config {
         capacity_mb: 0,
         overcommit_percent: 100,
         starts_at_once: 4,
+        rate_limit_per_hour: 100_000,
         allow_private_sources: false,
         stop_dynos: true,
         shutdown_s: 5,

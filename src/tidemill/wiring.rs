@@ -143,9 +143,11 @@ fn doors(config: &Config, engine: &Engine, ssh: &Ssh) -> Result<Doors> {
 /// runtime, in a task that outlives a client who goes away.
 fn control(app: axum::Router) -> Control {
     let handle = tokio::runtime::Handle::current();
-    Arc::new(move |mut request: http::Request<Incoming>, peer| {
+    Arc::new(move |mut request: http::Request<Incoming>, client| {
         let (app, handle) = (app.clone(), handle.clone());
-        request.extensions_mut().insert(axum::extract::ConnectInfo(peer));
+        let peer = client.address.ip().to_canonical();
+        request.extensions_mut().insert(api::Connection { peer, secure: client.secure });
+        request.extensions_mut().insert(axum::extract::ConnectInfo(client.address));
         Box::pin(async move {
             let answer = handle.spawn(app.oneshot(request.map(AxumBody::new))).await;
             let response = match answer {
@@ -224,8 +226,10 @@ pub async fn start(config: Config) -> Result<Platform> {
     let limits = git::Limits { push_bytes_max: config.push_mb_max << 20, tree_bytes_max: config.tree_mb_max << 20 };
     let receiver = git::Receiver::start(service.clone(), &data.join("repositories"), &data.join("run"), limits)
         .context("start the git receiver")?;
-    let pages =
-        git::router(receiver.clone()).merge(dashboard::router(service.clone())).fallback_service(api::router(service.clone()));
+    let limits_of_api = api::Settings { calls_per_hour: config.rate_limit_per_hour };
+    let pages = git::router(receiver.clone())
+        .merge(dashboard::router(service.clone()))
+        .fallback_service(api::router(service.clone(), limits_of_api));
     let router = Router::new(config.domain.clone(), control(pages), logs.clone());
     let allow_private = config.allow_private_sources;
     let builder = Arc::new(builder::Builder {
