@@ -82,7 +82,6 @@ impl Service {
                 Ok(app)
             })
             .await?;
-        self.log_action(app.id, ctx, "Initial release");
         Ok(app)
     }
 

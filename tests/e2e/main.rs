@@ -6,6 +6,7 @@ mod apps;
 mod attach;
 mod bad_input;
 mod command_line;
+mod concurrency;
 mod contract;
 mod disk;
 mod docker;
