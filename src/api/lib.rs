@@ -7,6 +7,7 @@ mod account;
 mod answer;
 mod apps;
 mod auth;
+mod authorizations;
 mod builds;
 mod config;
 mod domains;
@@ -15,14 +16,18 @@ mod error;
 mod formation;
 mod list;
 mod log_sessions;
+mod login;
+mod oauth;
 mod policy;
 mod refs;
 mod releases;
 mod routes;
 mod run;
 mod schedules;
+mod sessions;
 mod show;
 mod streams;
+mod two_factor;
 
 pub use routes::{Route, all as all_routes};
 
@@ -42,6 +47,8 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 /// The routes of the API, ready to be served on the platform's hosts.
 pub fn router(service: Service) -> Router {
     routes::router()
+        .merge(oauth::open_routes())
+        .merge(login::open_routes())
         .fallback(|| async { error::not_found_route() })
         .layer(middleware::from_fn(version))
         .layer(DefaultBodyLimit::max(API_BODY_BYTES_MAX))
@@ -76,6 +83,7 @@ async fn version(request: Request, next: Next) -> Response {
             id: "not_acceptable".into(),
             message: "Only version 3 is served; send Accept: application/vnd.heroku+json; version=3".into(),
             resource: None,
+            app: None,
         };
         return (StatusCode::NOT_ACCEPTABLE, axum::Json(body)).into_response();
     }

@@ -3,7 +3,9 @@
 use crate::{StoreError, codec, table::Table};
 use domain::{
     Account, AccountId, App, AppDomain, AppId, Build, BuildId, Collaborator, Dyno, DynoId, Event, Formation, Membership,
-    Release, ReleaseId, Schedule, ScheduleId, Slug, SlugId, Team, TeamId, Token, account::SetupLink,
+    Release, ReleaseId, Schedule, ScheduleId, Slug, SlugId, Team, TeamId, Token,
+    account::SetupLink,
+    sign_in::{AuthorizationCode, Client, Secrets, Session},
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -91,6 +93,14 @@ tables! {
     COLLABORATORS = 26, "collaborator", (AppId, AccountId) => Collaborator;
     /// Hash of the token of an authorization.
     TOKEN_BY_ID = 27, "token_by_id", Uuid => String;
+    /// What accounts sign in with.
+    SECRETS = 29, "secrets", AccountId => Secrets;
+    /// Clients of the web flow.
+    CLIENTS = 30, "client", Uuid => Client;
+    /// Codes of the web flow by the hash of the code, which is in the value, too.
+    CODES = 31, "authorization_code", String => (String, AuthorizationCode);
+    /// Signed-in browsers by the hash of the cookie, which is in the value, too.
+    SESSIONS = 33, "session", String => (String, Session);
 }
 
 /// The key of the schema number in [`META`].
