@@ -61,7 +61,7 @@ pub fn account(account: &domain::Account) -> wire::Account {
         delinquent_at: None,
         federated: false,
         identity_provider: None,
-        last_login: account.last_login.map(|at| time(at.0)),
+        last_login: account.last_login.map(|t| time(t.0)),
         sms_number: None,
         suspended_at: None,
         two_factor_authentication: account.two_factor,
@@ -106,7 +106,7 @@ pub fn authorization(
         session: None,
         updated_at: time(token.updated_at.unwrap_or(token.created_at).0),
         user: oauth::Owner { id: owner.id.0, email: owner.email, full_name: owner.name },
-        app: token.app.map(|id| service.app_name(id)).transpose()?.flatten().map(|(id, name)| named(id.0, &name)),
+        app: token.app.map(|id| service.app_by_id(id)).transpose()?.flatten().map(|(id, name)| named(id.0, &name)),
     })
 }
 
@@ -153,10 +153,18 @@ pub fn session(session: &Session, now: UnixMs) -> oauth::Session {
 /// An app.
 pub fn app(service: &Service, app: &domain::App) -> Result<wire::App, service::Error> {
     let stack = named(stack_id(&app.stack), &app.stack);
+    let team = match app.team {
+        Some(id) => service.team_by_id(id)?.map(|team| named(team.id.0, &team.name)),
+        None => None,
+    };
     Ok(wire::App {
         id: app.id.0,
         name: app.name.clone(),
-        owner: user(service, app.owner)?,
+        owner: match &team {
+            // Clients know apps of teams by this address, which nobody gets mail at (`cli-contract.md` 2.2).
+            Some(team) => UserRef { id: team.id, email: format!("{}@herokumanager.com", team.name) },
+            None => user(service, app.owner)?,
+        },
         region: named(REGION, "local"),
         stack: stack.clone(),
         build_stack: stack,
@@ -169,15 +177,22 @@ pub fn app(service: &Service, app: &domain::App) -> Result<wire::App, service::E
         create_status: "complete".into(),
         created_at: time(app.created_at.0),
         internal_routing: None,
+        joined: None,
+        locked: app.locked,
         maintenance: app.maintenance,
-        organization: None,
+        organization: team.clone(),
         released_at: app.released_at.map(|t| time(t.0)),
         repo_size: app.repo_bytes,
         slug_size: app.slug_bytes,
         space: None,
-        team: None,
+        team,
         updated_at: time(app.updated_at.0),
     })
+}
+
+/// An app with whether the actor joined it.
+pub fn joined_app(service: &Service, ctx: &service::Ctx, app: &domain::App) -> Result<wire::App, service::Error> {
+    Ok(wire::App { joined: Some(service.joined(ctx, app)?), ..self::app(service, app)? })
 }
 
 /// A buildpack by the name that the user gave.

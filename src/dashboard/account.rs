@@ -71,7 +71,7 @@ impl AccountPage {
 
 fn use_for(service: &Service, token: &Token) -> String {
     let scopes = token.scopes.iter().map(|scope| scope.as_str()).collect::<Vec<_>>().join(", ");
-    let app = token.app.and_then(|id| service.app_name(id).ok().flatten());
+    let app = token.app.and_then(|id| service.app_by_id(id).ok().flatten());
     match app {
         Some((_, name)) => format!("{scopes} on {name}"),
         None if token.scopes == [Scope::Global] => "everything".into(),

@@ -12,6 +12,7 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
     routing::{get, post},
 };
+use domain::team::Invitation;
 use service::{Attempt, Error, Kind, NewSession, Service};
 
 /// The routes of these pages.
@@ -21,6 +22,7 @@ pub fn routes() -> Router<Service> {
         .route("/logout", post(sign_out))
         .route("/cli/{code}", get(cli).post(answer_cli))
         .route("/setup/{secret}", get(setup).post(use_setup))
+        .route("/invite/{secret}", get(invite).post(accept))
 }
 
 #[derive(Template)]
@@ -41,7 +43,7 @@ struct Next {
 
 /// Where to after signing in: only to pages of ours.
 fn checked(next: &str) -> &str {
-    let known = ["/cli/", "/oauth/authorize?"].iter().any(|page| next.starts_with(page));
+    let known = ["/cli/", "/invite/", "/oauth/authorize?"].iter().any(|page| next.starts_with(page));
     if known && next.bytes().all(|b| b.is_ascii_graphic() && b != b'\\') { next } else { crate::account::PATH }
 }
 
@@ -196,6 +198,82 @@ fn refused_setup(secret: String, email: String, error: Error) -> Response {
     let valid = error.kind != Kind::Unauthorized;
     let page = SetupPage { secret, email, problem: Some(error.public.clone()), valid };
     render::secret_page(message::status(&error), &page)
+}
+
+#[derive(Template)]
+#[template(path = "invite.html")]
+struct InvitePage {
+    secret: String,
+    email: String,
+    role: &'static str,
+    name: String,
+    problem: Option<String>,
+    /// It is to a team: people with an account may use it, too.
+    to_team: bool,
+    /// Its person is signed in.
+    joins: bool,
+}
+
+/// To a team, and its person is here already.
+fn joins(visitor: &Visitor, invitation: &Invitation) -> bool {
+    invitation.team.is_some() && visitor.ctx.as_ref().is_some_and(|ctx| ctx.email() == invitation.email)
+}
+
+fn invite_page(secret: String, visitor: &Visitor, invitation: Invitation, name: String, problem: Option<&Error>) -> Response {
+    let page = InvitePage {
+        secret,
+        role: invitation.role.as_str(),
+        to_team: invitation.team.is_some(),
+        joins: joins(visitor, &invitation),
+        email: invitation.email,
+        name,
+        problem: problem.map(|e| e.public.clone()),
+    };
+    render::secret_page(problem.map_or(StatusCode::OK, message::status), &page)
+}
+
+/// Opening the link changes nothing here either.
+async fn invite(State(service): State<Service>, visitor: Visitor, Path(secret): Path<String>) -> Response {
+    match service.invitation(&secret) {
+        Ok(invitation) => invite_page(secret, &visitor, invitation, String::new(), None),
+        Err(e) => message::failed(&e),
+    }
+}
+
+#[derive(serde::Deserialize)]
+struct InviteForm {
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    password: String,
+}
+
+/// The secret in the address is what makes the form ours.
+async fn accept(
+    State(service): State<Service>,
+    visitor: Visitor,
+    Path(secret): Path<String>,
+    Form(form): Form<InviteForm>,
+) -> Response {
+    let invitation = match service.invitation(&secret) {
+        Ok(invitation) => invitation,
+        Err(e) => return message::failed(&e),
+    };
+    if let Some(ctx) = visitor.ctx.as_ref().filter(|_| joins(&visitor, &invitation)) {
+        return match service.accept_team_invitation(ctx, &secret).await {
+            Ok(_) => message::page(StatusCode::OK, "Welcome", "You are in the team now. You can close this page."),
+            Err(e) => message::failed(&e),
+        };
+    }
+    match service.accept_invitation(&secret, Some(form.name.clone()), &form.password).await {
+        Ok((account, token)) => {
+            let addresses = service.addresses();
+            let page = ReadyPage { email: account.email, token, url: addresses.url(&addresses.domain) };
+            render::secret_page(StatusCode::OK, &page)
+        }
+        Err(e) if e.private.is_some() || e.kind == Kind::NotFound => message::failed(&e),
+        Err(e) => invite_page(secret, &visitor, invitation, form.name, Some(&e)),
+    }
 }
 
 #[cfg(test)]

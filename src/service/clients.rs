@@ -9,7 +9,7 @@ use crate::{
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use domain::{
-    EventBody, Scope, Token,
+    AccountId, EventBody, Scope, Token,
     sign_in::{AuthorizationCode, Client},
 };
 use ring::digest::{SHA256, digest};
@@ -139,6 +139,32 @@ fn write(tx: &mut Tx, ctx: &Ctx, client: &Client) -> Result<()> {
     Ok(())
 }
 
+/// With its client goes all that it was given.
+fn remove(tx: &mut Tx, ctx: &Ctx, id: Uuid) -> Result<()> {
+    for key in tx.scan(&tables::TOKEN_BY_ID, &())? {
+        if let Some(token) = tx.get(&tables::TOKENS, &key)?.filter(|token| token.client == Some(id)) {
+            drop_token(tx, ctx, token.id, &key)?;
+        }
+    }
+    for (key, _) in tx.scan(&tables::CODES, &())?.into_iter().filter(|(_, code)| code.client == id) {
+        tx.delete(&tables::CODES, &key);
+    }
+    tx.delete(&tables::CLIENTS, &id);
+    tx.event(ctx.now, None, ctx.origin(), EventBody::ClientChanged { client: id })?;
+    Ok(())
+}
+
+/// Removes all clients of an account.
+pub(crate) fn drop_all(tx: &mut Tx, ctx: &Ctx, account: AccountId) -> Result<()> {
+    for client in tx.scan(&tables::CLIENTS, &())?.into_iter().filter(|client| client.account == account) {
+        remove(tx, ctx, client.id)?;
+    }
+    for (key, _) in tx.scan(&tables::CODES, &())?.into_iter().filter(|(_, code)| code.account == account) {
+        tx.delete(&tables::CODES, &key);
+    }
+    Ok(())
+}
+
 fn refreshed_by(rows: &impl ReadRows, refresh: &str) -> Result<Option<(String, Token)>> {
     let wanted = hash(refresh);
     for key in rows.scan(&tables::TOKEN_BY_ID, &())? {
@@ -264,16 +290,7 @@ impl Service {
         self.store()
             .commit(move |tx| {
                 let client = own(tx, &ctx, &id)?;
-                for key in tx.scan(&tables::TOKEN_BY_ID, &())? {
-                    if let Some(token) = tx.get(&tables::TOKENS, &key)?.filter(|token| token.client == Some(client.id)) {
-                        drop_token(tx, &ctx, token.id, &key)?;
-                    }
-                }
-                for (key, _) in tx.scan(&tables::CODES, &())?.into_iter().filter(|(_, code)| code.client == client.id) {
-                    tx.delete(&tables::CODES, &key);
-                }
-                tx.delete(&tables::CLIENTS, &client.id);
-                tx.event(ctx.now, None, ctx.origin(), EventBody::ClientChanged { client: client.id })?;
+                remove(tx, &ctx, client.id)?;
                 Ok(client)
             })
             .await

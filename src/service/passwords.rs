@@ -13,8 +13,6 @@ use tokio::sync::{OnceCell, Semaphore};
 
 /// Shorter ones are guessed.
 const LENGTH_MIN: usize = 8;
-/// Characters of a name.
-const NAME_MAX: usize = 100;
 /// Longer ones only cost time.
 const BYTES_MAX: usize = 256;
 /// Hashing costs 19 MiB and a good part of a core for about 50 ms.
@@ -70,18 +68,6 @@ pub(crate) fn check_password(password: &str, email: &str) -> Result<()> {
         return Err(Error::invalid("The password must not be the e-mail address."));
     }
     Ok(())
-}
-
-/// The name of a person: one line, or nothing.
-///
-/// # Errors
-/// `invalid_params`.
-pub(crate) fn check_name(name: &str) -> Result<String> {
-    let name = name.trim();
-    if name.chars().count() > NAME_MAX || name.chars().any(char::is_control) {
-        return Err(Error::invalid(format!("A name is at most {NAME_MAX} characters on one line.")));
-    }
-    Ok(name.into())
 }
 
 pub(crate) fn secrets_of(rows: &impl ReadRows, account: AccountId) -> Result<Secrets> {
@@ -228,30 +214,6 @@ impl Service {
                 let id = id.ok_or_else(|| Error::not_found("user", format!("There is no account {email}.")))?;
                 put_password(tx, &ctx, id, phc)?;
                 sessions::end_all(tx, &ctx, id, None)
-            })
-            .await
-    }
-
-    /// Gives the actor's account another name.
-    ///
-    /// # Errors
-    /// `forbidden`, `invalid_params`.
-    pub async fn rename_account(&self, ctx: &Ctx, name: Option<String>) -> Result<Account> {
-        access::check(self.store(), ctx, Action::ManageAccount, On::Platform)?;
-        let id = ctx.account().ok_or_else(Error::unauthorized)?;
-        let name = name.map(|name| check_name(&name)).transpose()?;
-        let ctx = ctx.clone();
-        self.store()
-            .commit(move |tx| {
-                let mut account = tx.get(&tables::ACCOUNTS, &id)?.ok_or_else(Error::unauthorized)?;
-                if let Some(name) = name {
-                    account.name = Some(name).filter(|name| !name.is_empty());
-                    account.updated_at = Some(ctx.now);
-                    tx.put(&tables::ACCOUNTS, &id, &account)?;
-                    let what = "name".into();
-                    tx.event(ctx.now, None, ctx.origin(), EventBody::AccountChanged { account: id, what })?;
-                }
-                Ok(account)
             })
             .await
     }

@@ -6,6 +6,7 @@ use domain::{
     Release, ReleaseId, Schedule, ScheduleId, Slug, SlugId, Team, TeamId, Token,
     account::SetupLink,
     sign_in::{AuthorizationCode, Client, Secrets, Session},
+    team::{Invitation, Transfer},
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -101,6 +102,12 @@ tables! {
     CODES = 31, "authorization_code", String => (String, AuthorizationCode);
     /// Signed-in browsers by the hash of the cookie, which is in the value, too.
     SESSIONS = 33, "session", String => (String, Session);
+    /// Open invitations by the hash of the link's secret.
+    INVITATIONS = 28, "invitation", String => Invitation;
+    /// Apps that were offered to somebody.
+    TRANSFERS = 37, "transfer", Uuid => Transfer;
+    /// Hash of the secret of an invitation.
+    INVITATION_BY_ID = 38, "invitation_by_id", Uuid => String;
 }
 
 /// The key of the schema number in [`META`].

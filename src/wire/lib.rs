@@ -4,9 +4,11 @@
 pub mod attach;
 pub mod oauth;
 mod range;
+mod teams;
 mod types;
 
 pub use range::{Order, Range};
+pub use teams::*;
 pub use types::*;
 
 use jiff::Timestamp;

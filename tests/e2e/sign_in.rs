@@ -480,3 +480,25 @@ fn the_official_command_line_signs_in_and_out() {
     assert_eq!(with(&platform, &token, "GET", "/account", None).status, 401, "logout takes the token back");
     assert_eq!(platform.api("GET", "/account", None).status, 200, "and no other");
 }
+
+#[test]
+fn an_invitation_becomes_an_account_once() {
+    let platform = Platform::start();
+    let invited = platform.api("POST", "/members", Some(json!({ "email": "bo@example.com", "role": "member" })));
+    let link = invited.json()["invite_url"].as_str().unwrap_or_else(|| panic!("{}", invited.text)).to_string();
+    let path = &link[link.find("/invite/").unwrap()..];
+    let browser = Browser::new(&platform);
+    for _ in 0..2 {
+        let page = browser.get(path);
+        assert!(page.status == 200 && page.text.contains("bo@example.com"), "opening changes nothing: {}", page.text);
+        assert_eq!(page.header("referrer-policy"), "no-referrer");
+    }
+    let send = |password: &str| browser.send("POST", path, &[], Some(form(&[("name", "Bo"), ("password", password)])));
+    let short = send("short");
+    assert!(short.status == 422 && short.text.contains("too short") && short.text.contains("value=\"Bo\""), "{}", short.text);
+    let ready = send(PASSWORD);
+    assert!(ready.status == 200 && ready.text.contains("HRKU-"), "{}", ready.text);
+    assert_eq!((browser.get(path).status, send(PASSWORD).status), (404, 404), "once");
+    assert_eq!(browser.sign_in("bo@example.com", PASSWORD).status, 303);
+    assert!(browser.get("/account/settings").text.contains("Role on this installation: member"));
+}
