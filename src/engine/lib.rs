@@ -11,6 +11,7 @@ mod disk;
 mod dynos;
 mod environment;
 mod fetch;
+mod guard;
 mod memory;
 mod metadata;
 mod one_offs;
