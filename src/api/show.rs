@@ -15,6 +15,11 @@ fn named(id: Uuid, name: &str) -> NameRef {
     NameRef { id, name: name.into() }
 }
 
+/// The only generation.
+pub fn generation() -> NameRef {
+    named(GENERATION, "cedar")
+}
+
 fn user(service: &Service, id: AccountId) -> Result<UserRef, service::Error> {
     let account = service.account(id)?;
     Ok(UserRef { id: account.id.0, email: account.email })
@@ -76,7 +81,7 @@ pub fn app(service: &Service, app: &domain::App) -> Result<wire::App, service::E
         region: named(REGION, "local"),
         stack: stack.clone(),
         build_stack: stack,
-        generation: named(GENERATION, "cedar"),
+        generation: generation(),
         web_url: service.addresses().app_url(&app.name),
         git_url: service.addresses().git_url(&app.name),
         acm: false,

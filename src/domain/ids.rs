@@ -58,6 +58,10 @@ id!(
     DynoId
 );
 id!(
+    /// Several apps that are stages of one.
+    PipelineId
+);
+id!(
     /// A release; people use its version.
     ReleaseId
 );

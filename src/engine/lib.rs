@@ -16,6 +16,7 @@ mod memory;
 mod metadata;
 mod one_offs;
 mod pools;
+mod promotions;
 mod routes;
 mod rows;
 mod scheduler;
@@ -164,6 +165,7 @@ impl Engine {
             engine.wake(app.id);
         }
         engine.start_scheduler()?;
+        promotions::take_up(&engine)?;
         tokio::spawn(disk::watch(engine.clone()));
         tokio::spawn(engine.clone().follow_events(committed, from + 1));
         Ok(engine)
@@ -241,6 +243,9 @@ impl Engine {
         match body {
             EventBody::BuildCreated { build } => {
                 tokio::spawn(builds::run(self.clone(), *build));
+            }
+            EventBody::PromotionCreated { promotion } => {
+                tokio::spawn(promotions::run(self.clone(), *promotion));
             }
             EventBody::AppDestroyed | EventBody::AppUpdated | EventBody::DomainChanged { .. } => {
                 if let Err(e) = self.shared.routes.refresh(&self.shared.parts, app) {

@@ -262,6 +262,7 @@ fn remove_rows(tx: &mut Tx, app: &App) -> Result<()> {
     for schedule in tx.scan(&tables::SCHEDULES, &())?.into_iter().filter(|s| s.app == id) {
         tx.delete(&tables::SCHEDULES, &schedule.id);
     }
+    crate::couplings::remove(tx, id)?;
     tx.delete_all(&tables::BUILD_BY_APP, &id)?;
     tx.delete_all(&tables::RELEASES, &id)?;
     tx.delete_all(&tables::SLUG_BY_APP, &id)?;

@@ -2,8 +2,9 @@
 
 use crate::{StoreError, codec, table::Table};
 use domain::{
-    Account, AccountId, App, AppDomain, AppId, Build, BuildId, Collaborator, Dyno, DynoId, Event, Formation, Membership,
-    Release, ReleaseId, Schedule, ScheduleId, Slug, SlugId, Team, TeamId, Token, account::SetupLink,
+    Account, AccountId, App, AppDomain, AppId, Build, BuildId, Collaborator, Coupling, Dyno, DynoId, Event, Formation,
+    Membership, Pipeline, PipelineId, Promotion, Release, ReleaseId, Schedule, ScheduleId, Slug, SlugId, Team, TeamId, Token,
+    account::SetupLink,
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -91,6 +92,18 @@ tables! {
     COLLABORATORS = 26, "collaborator", (AppId, AccountId) => Collaborator;
     /// Hash of the token of an authorization.
     TOKEN_BY_ID = 27, "token_by_id", Uuid => String;
+    /// Pipelines.
+    PIPELINES = 40, "pipeline", PipelineId => Pipeline;
+    /// Name to pipeline.
+    PIPELINE_BY_NAME = 41, "pipeline_by_name", String => PipelineId;
+    /// The place of an app in its only pipeline.
+    COUPLINGS = 42, "coupling", AppId => Coupling;
+    /// Apps of a pipeline.
+    COUPLING_BY_PIPELINE = 43, "coupling_by_pipeline", (PipelineId, AppId) => Present;
+    /// Promotions.
+    PROMOTIONS = 44, "promotion", Uuid => Promotion;
+    /// Config vars of a stage: pipeline, stage, piece.
+    STAGE_CONFIG = 50, "stage_config", (PipelineId, u32, u32) => SealedChunk;
 }
 
 /// The key of the schema number in [`META`].
