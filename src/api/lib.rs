@@ -24,10 +24,13 @@ mod releases;
 mod routes;
 mod run;
 mod schedules;
+mod setups;
 mod show;
 mod streams;
+mod webhooks;
 
 pub use routes::{Route, all as all_routes};
+pub use webhooks::shown;
 
 use axum::{
     Router,

@@ -33,7 +33,7 @@ macro_rules! families {
 
 families! {
     account, apps, config, builds, releases, formation, policy, dynos, run, schedules, domains, log_sessions,
-    filters, pipelines, promotions,
+    filters, pipelines, promotions, setups, webhooks,
 }
 
 /// All routes.

@@ -130,6 +130,21 @@ pub enum EventBody {
         /// Normal form.
         hostname: String,
     },
+    /// The app is to be set up from a source.
+    SetupCreated {
+        /// The setup.
+        setup: Uuid,
+    },
+    /// A setup took a step or is over.
+    SetupChanged {
+        /// The setup.
+        setup: Uuid,
+    },
+    /// A webhook of the app came, went or changed.
+    WebhookChanged {
+        /// The hook.
+        webhook: Uuid,
+    },
     /// A pipeline came, went, or got another name, owner or config vars.
     PipelineChanged {
         /// The pipeline.

@@ -68,7 +68,7 @@ async fn to(engine: &Engine, promotion: &Promotion, target: &Target) -> Result<(
 }
 
 /// Waits for the verdict of the release phase, if the release has one.
-async fn phase_over(engine: &Engine, app: AppId, version: u64) -> Result<(), Error> {
+pub(crate) async fn phase_over(engine: &Engine, app: AppId, version: u64) -> Result<(), Error> {
     let store = &engine.shared.parts.store;
     let mut committed = store.committed();
     loop {

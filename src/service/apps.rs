@@ -263,6 +263,9 @@ fn remove_rows(tx: &mut Tx, app: &App) -> Result<()> {
         tx.delete(&tables::SCHEDULES, &schedule.id);
     }
     crate::couplings::remove(tx, id)?;
+    tx.delete_all(&tables::WEBHOOKS, &id)?;
+    tx.delete_all(&tables::WEBHOOK_EVENTS, &id)?;
+    tx.delete_all(&tables::DELIVERIES, &id)?;
     tx.delete_all(&tables::BUILD_BY_APP, &id)?;
     tx.delete_all(&tables::RELEASES, &id)?;
     tx.delete_all(&tables::SLUG_BY_APP, &id)?;

@@ -21,7 +21,9 @@ mod pipelines;
 mod promotions;
 mod releases;
 mod schedules;
+mod setups;
 mod sources;
+mod webhooks;
 
 pub use access::{Action, Grant, On, may, rights_on, role_in};
 pub use apps::{AppChange, NewApp};
@@ -37,7 +39,9 @@ pub use pipelines::{NewPipeline, OwnerRef};
 pub use promotions::{NewPromotion, finish_target};
 pub use releases::{ReleaseDraft, add_release, running_phase};
 pub use schedules::{Due, NewSchedule, use_slot};
+pub use setups::{NewSetup, read_setup_env};
 pub use sources::Source;
+pub use webhooks::{HookSecrets, NewWebhook, WebhookChange, read_hook_secrets, sign};
 
 use domain::{App, AppId, Rendezvous, time::Clock};
 use logs::{Logs, Outputs};

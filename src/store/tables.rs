@@ -3,8 +3,10 @@
 use crate::{StoreError, codec, table::Table};
 use domain::{
     Account, AccountId, App, AppDomain, AppId, Build, BuildId, Collaborator, Coupling, Dyno, DynoId, Event, Formation,
-    Membership, Pipeline, PipelineId, Promotion, Release, ReleaseId, Schedule, ScheduleId, Slug, SlugId, Team, TeamId, Token,
+    Membership, Pipeline, PipelineId, Promotion, Release, ReleaseId, Schedule, ScheduleId, Setup, Slug, SlugId, Team, TeamId,
+    Token, Webhook,
     account::SetupLink,
+    webhook::{Delivery, HookEvent},
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -102,6 +104,14 @@ tables! {
     COUPLING_BY_PIPELINE = 43, "coupling_by_pipeline", (PipelineId, AppId) => Present;
     /// Promotions.
     PROMOTIONS = 44, "promotion", Uuid => Promotion;
+    /// App setups.
+    SETUPS = 45, "setup", Uuid => Setup;
+    /// Webhooks.
+    WEBHOOKS = 46, "webhook", (AppId, Uuid) => Webhook;
+    /// What hooks are told.
+    WEBHOOK_EVENTS = 47, "webhook_event", (AppId, Uuid) => HookEvent;
+    /// Deliveries in the order they were made.
+    DELIVERIES = 48, "delivery", (AppId, u64) => Delivery;
     /// Config vars of a stage: pipeline, stage, piece.
     STAGE_CONFIG = 50, "stage_config", (PipelineId, u32, u32) => SealedChunk;
 }

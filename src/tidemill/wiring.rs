@@ -7,7 +7,7 @@ use crate::{
 use anyhow::{Context, Result};
 use axum::body::Body as AxumBody;
 use builder::{CONTAINER, Stacks};
-use domain::restart::Backoff;
+use domain::{restart::Backoff, time::Clock};
 use engine::{Engine, Meetings};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -176,6 +176,26 @@ async fn driver(config: &Config, data: &Path, native: &Arc<NativeRuntime>) -> Re
     Ok(Arc::new(if needed { Choice::minding(docker, native.clone()) } else { Choice::with_images_on(native.clone(), docker) }))
 }
 
+/// Numbers and folders of the engine.
+fn settings(config: &Config, data: &Path) -> engine::Settings {
+    engine::Settings {
+        domain: config.domain.clone(),
+        dyno_dir: data.join("dynos"),
+        app_dirs: ["slugs", "cache", "repositories"].iter().map(|d| data.join(d)).collect(),
+        boot_timeout: Duration::from_secs(config.boot_timeout_s),
+        backoff: config.crash_backoff_s.as_deref().map_or_else(Backoff::default, Backoff::from_seconds),
+        builds_at_once: config.builds_at_once,
+        release_timeout: Duration::from_secs(config.release_timeout_s),
+        disk_reserve_bytes: config.disk_reserve_mb << 20,
+        cycle_after: (config.cycle_after_s > 0).then_some(Duration::from_secs(config.cycle_after_s)),
+        sleep_after: Duration::from_secs(config.sleep_after_s),
+        preboot_hold: Duration::from_secs(config.preboot_hold_s),
+        capacity_bytes: config.capacity_bytes(),
+        starts_at_once: config.starts_at_once,
+        allow_private_targets: config.allow_private_targets,
+    }
+}
+
 /// Boots the platform: bind, store, logs, runtime, router, engine, git, and only then serve.
 pub async fn start(config: Config) -> Result<Platform> {
     make_data_dir(&config.data_dir)?;
@@ -233,21 +253,11 @@ pub async fn start(config: Config) -> Result<Platform> {
         outputs,
         sealer,
         clock: Arc::new(SystemClock),
-        settings: engine::Settings {
-            domain: config.domain.clone(),
-            dyno_dir: data.join("dynos"),
-            app_dirs: ["slugs", "cache", "repositories"].iter().map(|d| data.join(d)).collect(),
-            boot_timeout: Duration::from_secs(config.boot_timeout_s),
-            backoff: config.crash_backoff_s.as_deref().map_or_else(Backoff::default, Backoff::from_seconds),
-            builds_at_once: config.builds_at_once,
-            release_timeout: Duration::from_secs(config.release_timeout_s),
-            disk_reserve_bytes: config.disk_reserve_mb << 20,
-            cycle_after: (config.cycle_after_s > 0).then_some(Duration::from_secs(config.cycle_after_s)),
-            sleep_after: Duration::from_secs(config.sleep_after_s),
-            preboot_hold: Duration::from_secs(config.preboot_hold_s),
-            capacity_bytes: config.capacity_bytes(),
-            starts_at_once: config.starts_at_once,
-        },
+        show: Arc::new({
+            let service = service.clone();
+            move |subject| api::shown(&service, &service::Ctx::platform(SystemClock.now()), subject)
+        }),
+        settings: settings(&config, &data),
     })
     .await
     .context("start the engine")?;

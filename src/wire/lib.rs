@@ -4,11 +4,15 @@
 pub mod attach;
 mod pipelines;
 mod range;
+mod setups;
 mod types;
+mod webhooks;
 
 pub use pipelines::*;
 pub use range::{Order, Range};
+pub use setups::*;
 pub use types::*;
+pub use webhooks::*;
 
 use jiff::Timestamp;
 
