@@ -64,6 +64,7 @@ struct AppBody {
     stack: Option<Named>,
     organization: Option<String>,
     space: Option<String>,
+    locked: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -94,8 +95,8 @@ struct Create {
 
 async fn create(State(service): Api, User(ctx): User, Body(body): Body<Create>) -> Out {
     let app = body.app.unwrap_or_default();
-    if app.organization.is_some() || app.space.is_some() {
-        return Err(Error::invalid("A setup makes an app of your own; hand it to a team afterwards.").into());
+    if app.space.is_some() {
+        return Err(Error::invalid("There are no spaces here; leave out `space`.").into());
     }
     let overrides = body.overrides.unwrap_or_default();
     let coupling = match body.pipeline_coupling {
@@ -106,7 +107,12 @@ async fn create(State(service): Api, User(ctx): User, Body(body): Body<Create>) 
     };
     let source = body.source_blob;
     let new = NewSetup {
-        app: NewApp { name: app.name, stack: app.stack.and_then(Named::text) },
+        app: NewApp {
+            name: app.name,
+            stack: app.stack.and_then(Named::text),
+            team: app.organization,
+            locked: app.locked.unwrap_or(false),
+        },
         source: SourceBlob { url: source.url, checksum: source.checksum, version: source.version, version_description: None },
         env: overrides.env,
         buildpacks: overrides.buildpacks.map(|packs| packs.into_iter().map(|pack| pack.url).collect()),

@@ -8,7 +8,7 @@ use crate::{
     filters::{Query, eq},
     list,
     routes::routes,
-    show,
+    show, show_people,
 };
 use axum::{
     extract::{Path, State},
@@ -69,7 +69,10 @@ fn resource(service: &Service, ctx: &Ctx, subject: &Subject) -> Result<Option<se
             let Some(domain) = domains.iter().find(|domain| domain.hostname == *hostname) else { return Ok(None) };
             serde_json::to_value(show::domain(service, &app, domain))
         }
-        Subject::Collaborator(..) => return Ok(None),
+        Subject::Collaborator(app, account) => {
+            let (app, shared) = service.collaborator(ctx, &app.to_string(), &account.to_string())?;
+            serde_json::to_value(show_people::collaborator(&app, &shared))
+        }
     };
     json.map(Some).map_err(|e| Error::internal(e.to_string()))
 }

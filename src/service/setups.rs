@@ -71,7 +71,7 @@ impl Service {
             id,
             app: app.id,
             app_name: app.name,
-            user: app.owner,
+            user: ctx.account().unwrap_or(app.owner),
             source: new.source,
             env,
             buildpacks: new.buildpacks,

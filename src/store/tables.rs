@@ -6,6 +6,7 @@ use domain::{
     Membership, Pipeline, PipelineId, Promotion, Release, ReleaseId, Schedule, ScheduleId, Setup, Slug, SlugId, Team, TeamId,
     Token, Webhook,
     account::SetupLink,
+    team::{Invitation, Transfer},
     webhook::{Delivery, HookEvent},
 };
 use serde::{Deserialize, Serialize};
@@ -94,6 +95,12 @@ tables! {
     COLLABORATORS = 26, "collaborator", (AppId, AccountId) => Collaborator;
     /// Hash of the token of an authorization.
     TOKEN_BY_ID = 27, "token_by_id", Uuid => String;
+    /// Open invitations by the hash of the link's secret.
+    INVITATIONS = 28, "invitation", String => Invitation;
+    /// Apps that were offered to somebody.
+    TRANSFERS = 37, "transfer", Uuid => Transfer;
+    /// Hash of the secret of an invitation.
+    INVITATION_BY_ID = 38, "invitation_by_id", Uuid => String;
     /// Pipelines.
     PIPELINES = 40, "pipeline", PipelineId => Pipeline;
     /// Name to pipeline.

@@ -5,12 +5,14 @@ pub mod attach;
 mod pipelines;
 mod range;
 mod setups;
+mod teams;
 mod types;
 mod webhooks;
 
 pub use pipelines::*;
 pub use range::{Order, Range};
 pub use setups::*;
+pub use teams::*;
 pub use types::*;
 pub use webhooks::*;
 

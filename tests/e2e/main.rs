@@ -20,6 +20,7 @@ mod reboot;
 mod restart;
 mod routing;
 mod schema;
+mod setups;
 mod situations;
 mod sleeping;
 mod stacks;

@@ -155,14 +155,14 @@ fn what_happens_is_delivered_signed_and_listed() {
     assert_eq!(receiver.wait("api:domain", "destroy").json()["data"]["hostname"], "www.example.com");
     let all = eventually("all are over", || {
         let all = deliveries(&platform, "");
-        (all.len() == 4 && all.iter().all(|d| d["status"] == "succeeded")).then_some(all)
+        (all.len() >= 4 && all.iter().all(|d| d["status"] == "succeeded")).then_some(all)
     });
     check_list("app-webhook-delivery", &json!(all));
     assert_eq!(all[0]["event"]["include"], "api:domain", "the newest first");
     assert_eq!((&all[0]["num_attempts"], &all[0]["last_attempt"]["code"]), (&json!(1), &json!(200)));
     let get = |path: &str| platform.api("GET", &format!("/apps/shop/{path}"), None).json();
     assert_eq!(get(&format!("webhook-deliveries/{}", all[0]["id"].as_str().unwrap())), all[0]);
-    let event = get(&format!("webhook-events/{}", all[3]["event"]["id"].as_str().unwrap()));
+    let event = get(&format!("webhook-events/{}", json["id"].as_str().unwrap()));
     check("app-webhook-event", &event);
     assert_eq!(event["payload"]["data"], json["data"]);
     check_list("app-webhook-event", &get("webhook-events"));

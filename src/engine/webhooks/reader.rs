@@ -188,7 +188,7 @@ fn told(engine: &Engine, seen: &mut Seen, app: AppId, event: &Event) -> Vec<Told
     };
     match &event.body {
         EventBody::AppCreated => one("api:app", "create", "app", show(Subject::App(app))),
-        EventBody::AppUpdated => one("api:app", "update", "app", show(Subject::App(app))),
+        EventBody::AppUpdated | EventBody::AppTransferred { .. } => one("api:app", "update", "app", show(Subject::App(app))),
         EventBody::BuildCreated { build } => {
             let data = show(Subject::Build(app, *build)).map(|data| as_asked(engine, *build, data));
             one("api:build", "create", "build", data)
