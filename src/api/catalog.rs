@@ -75,12 +75,12 @@ async fn region(_user: User, Path(wanted): Path<String>) -> Out {
 }
 
 async fn generations(_user: User, headers: HeaderMap) -> Out {
-    list::page(&headers, &[show::generation()], &["name"])
+    list::page(&headers, &[show::whole_generation()], &["name"])
 }
 
 async fn generation(_user: User, Path(wanted): Path<String>) -> Out {
     one(
-        &[show::generation()],
+        &[show::whole_generation()],
         &wanted,
         Error::not_found("generation", "Couldn't find that generation; there is one, named cedar."),
     )

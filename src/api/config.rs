@@ -24,12 +24,8 @@ async fn config(State(service): Api, User(ctx): User, Path(app): Path<String>) -
     Ok(([("cache-control", "private, no-store")], Answer(axum::http::StatusCode::OK, config)).into_response())
 }
 
-async fn change_config(
-    State(service): Api,
-    User(ctx): User,
-    Path(app): Path<String>,
-    Body(body): Body<BTreeMap<String, Value>>,
-) -> Out {
+/// What a body sets (`Some`) and removes (`None`). Numbers and truth values become text.
+pub(crate) fn changes_of(body: BTreeMap<String, Value>) -> Result<BTreeMap<String, Option<String>>, Error> {
     let mut change = BTreeMap::new();
     for (key, value) in body {
         let value = match value {
@@ -38,11 +34,20 @@ async fn change_config(
             Value::Number(number) => Some(number.to_string()),
             Value::Bool(value) => Some(value.to_string()),
             Value::Array(_) | Value::Object(_) => {
-                return Err(Error::invalid(format!("Value of {key} must be a string or null.")).into());
+                return Err(Error::invalid(format!("Value of {key} must be a string or null.")));
             }
         };
         change.insert(key, value);
     }
-    let config = service.change_config(&ctx, &app, change).await?;
+    Ok(change)
+}
+
+async fn change_config(
+    State(service): Api,
+    User(ctx): User,
+    Path(app): Path<String>,
+    Body(body): Body<BTreeMap<String, Value>>,
+) -> Out {
+    let config = service.change_config(&ctx, &app, changes_of(body)?).await?;
     Ok(([("cache-control", "private, no-store")], Answer(axum::http::StatusCode::OK, config)).into_response())
 }

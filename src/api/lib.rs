@@ -18,6 +18,7 @@ mod cors;
 mod domains;
 mod dynos;
 mod error;
+mod filters;
 mod formation;
 mod keys;
 mod list;
@@ -26,9 +27,11 @@ mod login;
 mod negotiate;
 mod oauth;
 mod people;
+mod pipelines;
 mod policy;
 mod pools;
 mod problem;
+mod promotions;
 mod published;
 mod refs;
 mod refusals;
@@ -38,18 +41,21 @@ mod routes;
 mod run;
 mod schedules;
 mod sessions;
+mod setups;
 mod show;
 mod show_people;
 mod streams;
 mod teams;
 mod two_factor;
 mod view;
+mod webhooks;
 
 pub use contract::{REQUEST_ID, Settings};
 pub use published::{Link, links as published_links, schemas as published_schemas, shape};
 pub use refusals::{REFUSALS, Refusal, refusal};
 pub use routes::{Route, all as all_routes};
 pub use view::Connection;
+pub use webhooks::shown;
 
 use axum::{
     Router,

@@ -18,4 +18,12 @@ impl Named {
             Self::Object { name, id } => name.or(id),
         }
     }
+
+    /// The id, else the name.
+    pub(crate) fn id(self) -> Option<String> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Object { name, id } => id.or(name),
+        }
+    }
 }

@@ -25,6 +25,11 @@ pub fn stable_id(name: &str) -> Uuid {
     stack_id(name)
 }
 
+/// The only generation.
+pub fn generation() -> NameRef {
+    named(GENERATION, "cedar")
+}
+
 /// The same for the same name for ever, on every server.
 fn stack_id(name: &str) -> Uuid {
     let mut bytes = [0u8; 16];
@@ -169,7 +174,7 @@ pub fn app(view: &View, app: &domain::App) -> Result<wire::App, service::Error> 
         region: named(REGION, "local"),
         stack: stack.clone(),
         build_stack: stack,
-        generation: named(GENERATION, "cedar"),
+        generation: generation(),
         web_url: view.addresses().app_url(&app.name),
         git_url: view.base().git_url(&app.name),
         acm: false,
@@ -400,7 +405,7 @@ pub fn region() -> serde_json::Value {
 }
 
 /// The only generation of the platform.
-pub fn generation() -> serde_json::Value {
+pub fn whole_generation() -> serde_json::Value {
     serde_json::json!({
         "id": GENERATION, "name": "cedar", "unsupported_features": [], "expanded_supported_features": [],
         "created_at": time(0), "updated_at": time(0),

@@ -111,6 +111,13 @@ pub(crate) struct View {
 }
 
 impl View {
+    /// As the installation calls itself, for what is told without a request.
+    pub(crate) fn own(service: &Service) -> Self {
+        let addresses = service.addresses();
+        let base = Base { scheme: addresses.scheme, host: own_host(addresses) };
+        Self { base, service: service.clone(), people: Mutex::default() }
+    }
+
     /// The API's own address in the client's eyes.
     pub(crate) fn base(&self) -> &Base {
         &self.base

@@ -70,6 +70,48 @@ pub fn unpack(reader: impl Read, target: &Path, strip: usize, owner: Owner, limi
     }
 }
 
+/// The content of one file at the root of an archive, or of its only folder; `None` when it is not there.
+///
+/// # Errors
+/// [`ArchiveError`]; a file of more than `bytes_max` is one, too.
+pub fn read_file(reader: impl Read, name: &str, bytes_max: u64) -> Result<Option<Vec<u8>>, ArchiveError> {
+    let mut reader = BufReader::with_capacity(64 << 10, reader);
+    let start = reader.fill_buf().map_err(|e| ArchiveError::Unreadable(e.to_string()))?;
+    if start.starts_with(&[0x1f, 0x8b]) {
+        find_file(MultiGzDecoder::new(reader), name, bytes_max)
+    } else {
+        find_file(reader, name, bytes_max)
+    }
+}
+
+fn find_file(reader: impl Read, name: &str, bytes_max: u64) -> Result<Option<Vec<u8>>, ArchiveError> {
+    let unreadable = |e: io::Error| ArchiveError::Unreadable(e.to_string());
+    let mut archive = Archive::new(reader.take(TREE_BYTES_MAX));
+    let (mut roots, mut inside) = (HashSet::new(), None);
+    for entry in archive.entries().map_err(unreadable)? {
+        let mut entry = entry.map_err(unreadable)?;
+        if matches!(entry.header().entry_type(), EntryType::XGlobalHeader) {
+            continue;
+        }
+        let path = safe_path(&entry.path().map_err(unreadable)?, 0)?;
+        roots.extend(path.iter().next().map(std::ffi::OsStr::to_os_string));
+        let depth = path.iter().count();
+        if depth > 2 || path.file_name().is_none_or(|file| file != name) || !entry.header().entry_type().is_file() {
+            continue;
+        }
+        let mut content = Vec::new();
+        entry.by_ref().take(bytes_max + 1).read_to_end(&mut content).map_err(unreadable)?;
+        if content.len() as u64 > bytes_max {
+            return Err(ArchiveError::Limit(format!("{name} is larger than {bytes_max} bytes")));
+        }
+        if depth == 1 {
+            return Ok(Some(content));
+        }
+        inside = Some(content);
+    }
+    Ok(inside.filter(|_| roots.len() == 1))
+}
+
 fn unpack_tar(reader: impl Read, target: &Path, strip: usize, owner: Owner, limits: Limits) -> Result<(), ArchiveError> {
     // A bomb must end at the limit even when its entries lie about their size; headers and padding come on top.
     let budget = limits.bytes.saturating_add(limits.entries.saturating_mul(4096)).saturating_add(1 << 20);

@@ -14,7 +14,7 @@ mod stacks;
 mod tree;
 mod yaml;
 
-pub use archive::{ArchiveError, Limits as ArchiveLimits, Owner, unpack};
+pub use archive::{ArchiveError, Limits as ArchiveLimits, Owner, read_file, unpack};
 pub use build::{BuildError, BuildRequest, BuildResult, Builder};
 pub use images::CONTAINER;
 pub use slug::{PackedSlug, SlugError, file_checksum, pack, unpack_slug};

@@ -1,8 +1,9 @@
 //! Events: every change appends one in the same transaction (`architecture.md` section 3).
 
-use crate::{AccountId, AppId, BuildId, DynoId, ScheduleId, TeamId, UnixMs};
+use crate::{AccountId, AppId, BuildId, DynoId, PipelineId, ScheduleId, TeamId, UnixMs};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
+use uuid::Uuid;
 
 /// What happened. Names only, never values of config vars.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -147,6 +148,41 @@ pub enum EventBody {
     DomainChanged {
         /// Normal form.
         hostname: String,
+    },
+    /// The app is to be set up from a source.
+    SetupCreated {
+        /// The setup.
+        setup: Uuid,
+    },
+    /// A setup took a step or is over.
+    SetupChanged {
+        /// The setup.
+        setup: Uuid,
+    },
+    /// A webhook of the app came, went or changed.
+    WebhookChanged {
+        /// The hook.
+        webhook: Uuid,
+    },
+    /// A pipeline came, went, or got another name, owner or config vars.
+    PipelineChanged {
+        /// The pipeline.
+        pipeline: PipelineId,
+    },
+    /// The app came to a pipeline, left it or is another stage of it.
+    CouplingChanged {
+        /// The pipeline.
+        pipeline: PipelineId,
+    },
+    /// Somebody wants the code of the app to be released by other apps of its pipeline.
+    PromotionCreated {
+        /// The promotion.
+        promotion: Uuid,
+    },
+    /// A promotion made a release, or is over for one of its targets.
+    PromotionChanged {
+        /// The promotion.
+        promotion: Uuid,
     },
 }
 

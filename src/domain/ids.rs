@@ -62,6 +62,10 @@ id!(
     KeyId
 );
 id!(
+    /// Several apps that are stages of one.
+    PipelineId
+);
+id!(
     /// A release; people use its version.
     ReleaseId
 );

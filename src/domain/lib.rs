@@ -5,6 +5,7 @@
 //! changes, so it stays small.
 
 pub mod account;
+pub mod address;
 pub mod app;
 pub mod cycle;
 pub mod dyno;
@@ -15,27 +16,33 @@ pub mod ids;
 pub mod key;
 pub mod limits;
 pub mod names;
+pub mod pipeline;
 pub mod plan;
 pub mod procfile;
 pub mod release;
 pub mod rendezvous;
 pub mod restart;
 pub mod schedule;
+pub mod setup;
 pub mod sign_in;
 pub mod size;
 pub mod sleep;
 pub mod team;
 pub mod time;
+pub mod webhook;
 
 pub use account::{Account, Role, Scope, Token};
 pub use app::{App, AppDomain, Formation};
 pub use dyno::{Dyno, DynoKind, DynoState};
 pub use event::{Event, EventBody, Origin};
 pub use health::HealthCheck;
-pub use ids::{AccountId, AppId, BuildId, DynoId, KeyId, ReleaseId, ScheduleId, SlugId, TeamId};
+pub use ids::{AccountId, AppId, BuildId, DynoId, KeyId, PipelineId, ReleaseId, ScheduleId, SlugId, TeamId};
 pub use key::SshKey;
+pub use pipeline::{Coupling, Pipeline, Promotion, Stage};
 pub use release::{Build, BuildStatus, Release, ReleaseStatus, Slug, SlugState, SourceBlob};
 pub use rendezvous::{Attach, Meeting, Rendezvous};
 pub use schedule::Schedule;
+pub use setup::Setup;
 pub use team::{Collaborator, Membership, Rights, Team};
 pub use time::UnixMs;
+pub use webhook::Webhook;

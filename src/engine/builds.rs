@@ -3,8 +3,8 @@
 use crate::Engine;
 use builder::{BuildRequest, BuildResult};
 use domain::{
-    App, Build, BuildId, BuildStatus, Dyno, DynoState, EventBody, Origin, Release, ReleaseStatus, Slug, SlugId, SlugState,
-    UnixMs, plan::WEB,
+    App, AppId, Build, BuildId, BuildStatus, Dyno, DynoState, EventBody, Origin, Release, ReleaseStatus, Slug, SlugId,
+    SlugState, UnixMs, plan::WEB,
 };
 use logs::Output;
 use service::{Ctx, ReleaseDraft};
@@ -141,7 +141,8 @@ async fn deploy(
 ) -> Result<(), service::Error> {
     let parts = &engine.shared.parts;
     output.line("-----> Launching...");
-    no_phase_running(engine, app, output).await?;
+    let told = || output.line("       Waiting for the release phase of a config change...");
+    no_phase_running(engine, app.id, told).await?;
     let bytes = result.slug.as_ref().map(|slug| slug.bytes);
     let release = match record(engine, build, slug, result).await {
         Ok(release) => release,
@@ -329,17 +330,19 @@ async fn phase_passed(engine: &Engine, release: &Release, output: &Output) -> Re
     }
 }
 
-/// A release phase that a config change began goes first.
-async fn no_phase_running(engine: &Engine, app: &App, output: &Output) -> Result<(), StoreError> {
+/// A release phase that runs goes first; `told` is called once when there is one to wait for.
+pub(crate) async fn no_phase_running(engine: &Engine, app: AppId, told: impl FnOnce()) -> Result<(), StoreError> {
     let store = &engine.shared.parts.store;
     let mut committed = store.committed();
-    let mut told = false;
+    let mut told = Some(told);
     loop {
         committed.mark_unchanged();
-        let row = store.get(&tables::APPS, &app.id)?;
+        let row = store.get(&tables::APPS, &app)?;
         let running = row.map(|row| service::running_phase(store, &row)).transpose().ok().flatten().flatten();
-        if running.is_some() && !std::mem::replace(&mut told, true) {
-            output.line("       Waiting for the release phase of a config change...");
+        if running.is_some()
+            && let Some(tell) = told.take()
+        {
+            tell();
         }
         if running.is_none() || committed.changed().await.is_err() {
             return Ok(());
@@ -348,7 +351,7 @@ async fn no_phase_running(engine: &Engine, app: &App, output: &Output) -> Result
 }
 
 /// Waits until the release is proven, failed, or overtaken by a newer one.
-async fn verify(engine: &Engine, app: &App, version: u64) -> Result<(), String> {
+pub(crate) async fn verify(engine: &Engine, app: &App, version: u64) -> Result<(), String> {
     let parts = &engine.shared.parts;
     let mut committed = parts.store.committed();
     let patience = parts.settings.boot_timeout + VERIFY_EXTRA;

@@ -1,75 +1,18 @@
 //! Fetching what users name by URL: bounded, and not from private addresses.
 
-use std::{
-    fs::File,
-    io,
-    net::{IpAddr, SocketAddr},
-    path::Path,
-    time::Duration,
-};
-use ureq::{
-    Agent,
-    config::Config,
-    http::Uri,
-    unversioned::{
-        resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver},
-        transport::{DefaultConnector, NextTimeout},
-    },
-};
+use crate::guard;
+use std::{fs::File, io, path::Path, time::Duration};
 
 const BYTES_MAX: u64 = 1 << 30;
 const REDIRECTS_MAX: u32 = 3;
 const TIME_LIMIT: Duration = Duration::from_secs(300);
-
-/// Resolves names, and refuses addresses that are not public unless an operator allowed them: a URL from a user must not
-/// reach services of this host or its network (request forgery). Checked after the look-up, on every connection.
-#[derive(Debug)]
-struct PublicOnly {
-    inner: DefaultResolver,
-    allow_private: bool,
-}
-
-impl Resolver for PublicOnly {
-    fn resolve(&self, uri: &Uri, config: &Config, timeout: NextTimeout) -> Result<ResolvedSocketAddrs, ureq::Error> {
-        let found = self.inner.resolve(uri, config, timeout)?;
-        let forbidden = found.iter().map(SocketAddr::ip).find(|ip| !self.allow_private && !is_public(*ip));
-        match forbidden {
-            Some(ip) => Err(io::Error::new(io::ErrorKind::PermissionDenied, format!("{ip} is not a public address")).into()),
-            None => Ok(found),
-        }
-    }
-}
-
-fn is_public(ip: IpAddr) -> bool {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => {
-            let [a, b, ..] = ip.octets();
-            let shared = a == 100 && (64..128).contains(&b);
-            !(ip.is_private()
-                || ip.is_loopback()
-                || ip.is_link_local()
-                || ip.is_unspecified()
-                || ip.is_broadcast()
-                || shared
-                || a == 0
-                || a >= 224)
-        }
-        IpAddr::V6(ip) => {
-            let first = ip.segments()[0];
-            let local = first & 0xfe00 == 0xfc00 || first & 0xffc0 == 0xfe80;
-            !(ip.is_loopback() || ip.is_unspecified() || ip.is_multicast() || local)
-        }
-    }
-}
 
 /// Downloads `url` into `target`. Blocking.
 ///
 /// # Errors
 /// The text for the user; the file is removed then.
 pub fn fetch_into(url: &str, target: &Path, allow_private: bool) -> Result<(), String> {
-    let config = Agent::config_builder().max_redirects(REDIRECTS_MAX).timeout_global(Some(TIME_LIMIT)).build();
-    let resolver = PublicOnly { inner: DefaultResolver::default(), allow_private };
-    let agent = Agent::with_parts(config, DefaultConnector::default(), resolver);
+    let agent = guard::agent(allow_private, REDIRECTS_MAX, TIME_LIMIT);
     let mut answer = agent.get(url).call().map_err(|e| e.to_string())?;
     let mut body = answer.body_mut().with_config().limit(BYTES_MAX).reader();
     let written = File::create(target).and_then(|mut file| io::copy(&mut body, &mut file));
@@ -77,32 +20,4 @@ pub fn fetch_into(url: &str, target: &Path, allow_private: bool) -> Result<(), S
         let _ = std::fs::remove_file(target); // the error that counts is already on its way
         e.to_string()
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_public_addresses_pass() {
-        for bad in [
-            "127.0.0.1",
-            "10.1.2.3",
-            "169.254.169.254",
-            "192.168.0.1",
-            "172.16.0.1",
-            "0.0.0.0",
-            "100.64.0.1",
-            "::1",
-            "fe80::1",
-            "fd00::1",
-            "::ffff:127.0.0.1",
-            "224.0.0.1",
-        ] {
-            assert!(!is_public(bad.parse().unwrap()), "{bad}");
-        }
-        for good in ["93.184.216.34", "2606:2800:220:1::1", "172.32.0.1"] {
-            assert!(is_public(good.parse().unwrap()), "{good}");
-        }
-    }
 }

@@ -11,15 +11,19 @@ mod disk;
 mod dynos;
 mod environment;
 mod fetch;
+mod guard;
 mod memory;
 mod metadata;
 mod one_offs;
 mod pools;
+mod promotions;
 mod routes;
 mod rows;
 mod scheduler;
+mod setups;
 mod sinks;
 mod sleep;
+mod webhooks;
 
 pub use attach::Meetings;
 pub use fetch::fetch_into;
@@ -43,6 +47,9 @@ use store::{ReadRows, Sealer, Store, StoreError, tables};
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::task::TaskTracker;
 
+/// Shows a resource as the API does.
+pub type Show = Arc<dyn Fn(&domain::webhook::Subject) -> Option<serde_json::Value> + Send + Sync>;
+
 /// What the engine works with.
 pub struct Parts {
     /// Rows and events.
@@ -65,6 +72,8 @@ pub struct Parts {
     pub sealer: Arc<Sealer>,
     /// Where "now" comes from.
     pub clock: Arc<dyn Clock>,
+    /// Shows a resource as the API does, for webhooks; `None` when there is no such thing.
+    pub show: Show,
     /// Numbers and folders.
     pub settings: Settings,
 }
@@ -98,6 +107,8 @@ pub struct Settings {
     pub capacity_bytes: Option<u64>,
     /// Dynos of the formation that boot at the same time on this host.
     pub starts_at_once: usize,
+    /// Webhooks may go to addresses that are not public.
+    pub allow_private_targets: bool,
 }
 
 /// The running engine.
@@ -122,6 +133,8 @@ struct Shared {
     schedules_changed: Notify,
     /// One-off dynos that have their task.
     one_offs: Mutex<HashSet<domain::DynoId>>,
+    /// Deliveries of webhooks.
+    hooks: webhooks::Queue,
     /// The daemon ends: nothing is started any more.
     closing: AtomicBool,
     started_at: domain::UnixMs,
@@ -150,6 +163,7 @@ impl Engine {
             lives: TaskTracker::new(),
             schedules_changed: Notify::new(),
             one_offs: Mutex::default(),
+            hooks: webhooks::Queue::default(),
             closing: AtomicBool::new(false),
             build_turns: Mutex::default(),
         });
@@ -163,6 +177,9 @@ impl Engine {
             engine.wake(app.id);
         }
         engine.start_scheduler()?;
+        promotions::take_up(&engine)?;
+        webhooks::start(&engine)?;
+        setups::take_up(&engine)?;
         tokio::spawn(disk::watch(engine.clone()));
         tokio::spawn(engine.clone().follow_events(committed, from + 1));
         Ok(engine)
@@ -243,6 +260,12 @@ impl Engine {
         match body {
             EventBody::BuildCreated { build } => {
                 tokio::spawn(builds::run(self.clone(), *build));
+            }
+            EventBody::SetupCreated { setup } => {
+                tokio::spawn(setups::run(self.clone(), *setup));
+            }
+            EventBody::PromotionCreated { promotion } => {
+                tokio::spawn(promotions::run(self.clone(), *promotion));
             }
             EventBody::AppDestroyed | EventBody::AppUpdated | EventBody::DomainChanged { .. } => {
                 if let Err(e) = self.shared.routes.refresh(&self.shared.parts, app) {

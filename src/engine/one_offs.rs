@@ -14,6 +14,7 @@ use crate::{
 use domain::{
     Dyno, DynoId, DynoKind, DynoState, EventBody, Origin, ReleaseStatus,
     limits::{ONE_OFF_SECONDS_MAX, STOP_GRACE_MS},
+    setup::POSTDEPLOY,
 };
 use logs::Output;
 use runtime::Exit;
@@ -89,8 +90,11 @@ fn sink(engine: &Engine, dyno: &Dyno) -> Result<Arc<DynoSink>, StoreError> {
     Ok(DynoSink::with_copy(parts.logs.app(dyno.app), dyno.id, dyno.name(), output))
 }
 
-/// The stored output of a release phase.
+/// The stored output of a release phase, or of the script of a setup.
 fn output(engine: &Engine, dyno: &Dyno) -> Result<Option<Arc<Output>>, StoreError> {
+    if dyno.ptype == POSTDEPLOY {
+        return Ok(Some(engine.shared.parts.outputs.live(dyno.id.0)));
+    }
     if dyno.ptype != RELEASE {
         return Ok(None);
     }
@@ -208,6 +212,9 @@ async fn finish(engine: Engine, dyno: Dyno, sink: Arc<DynoSink>, attached: Optio
 async fn ended(engine: &Engine, dyno: &Dyno, sink: &DynoSink, exit: &Exit, too_long: bool) {
     dynos::tell_end(dyno, sink, exit).await;
     sink.platform("State changed from up to complete");
+    if dyno.ptype == POSTDEPLOY {
+        crate::setups::script_ended(engine, dyno, exit.status).await;
+    }
     // A command that answers SIGTERM with 0 did not finish its work.
     let good = exit.status == 0 && exit.platform_error.is_none() && !too_long && !engine.is_closing();
     record_end(engine, dyno, good).await;

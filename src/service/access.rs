@@ -2,7 +2,7 @@
 //! for, what the person is to the installation, and what the person is to the app or team.
 
 use crate::{Actor, Ctx, Error, Result};
-use domain::{Account, App, Rights, Role, Scope, TeamId, team};
+use domain::{Account, App, Pipeline, Rights, Role, Scope, TeamId, pipeline::Owner, team};
 use store::{ReadRows, tables};
 
 /// What is to be done, in the coarseness in which it is allowed.
@@ -41,6 +41,8 @@ pub enum On<'a> {
     App(&'a App),
     /// A team.
     Team(TeamId),
+    /// A pipeline; the rule is in `pipelines.rs`.
+    Pipeline(&'a Pipeline),
 }
 
 /// What a token is for.
@@ -81,7 +83,7 @@ impl Grant {
             let fits = match on {
                 On::App(app) => app.id == only && action != Action::Manage,
                 On::Platform => action == Action::Account,
-                On::Team(_) => false,
+                On::Team(_) | On::Pipeline(_) => false,
             };
             if !fits {
                 return Some(Error::forbidden("This token is bound to one app and can not be used for this."));
@@ -159,6 +161,37 @@ fn with_platform(account: &Account, action: Action) -> bool {
     }
 }
 
+/// What the owner may; else what the rights on the apps of the pipeline give.
+fn with_pipeline(rows: &impl ReadRows, account: &Account, pipeline: &Pipeline, action: Action) -> Result<bool> {
+    let looks = matches!(action, Action::Account | Action::Read);
+    let works = looks || matches!(action, Action::Write | Action::ReadSecrets | Action::WriteSecrets);
+    let own = match pipeline.owner {
+        Owner::User(owner) if owner == account.id || account.is_admin() => {
+            if account.role == Role::Viewer {
+                looks
+            } else {
+                works || action == Action::Manage
+            }
+        }
+        Owner::User(_) => false,
+        Owner::Team(team) => match role_in(rows, account, team)? {
+            Some(Role::Admin) => works || action == Action::Manage,
+            Some(Role::Member) => works,
+            Some(Role::Viewer) => looks,
+            None => false,
+        },
+    };
+    if own || !matches!(action, Action::Account | Action::Read | Action::Write) {
+        return Ok(own);
+    }
+    for app in crate::couplings::apps_of(rows, pipeline.id)? {
+        if with_app(rights_on(rows, account, &app)?, action) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 fn refusal(rows: &impl ReadRows, ctx: &Ctx, action: Action, on: On<'_>) -> Result<Option<Error>> {
     let account = match &ctx.actor {
         Actor::Platform => return Ok(None),
@@ -168,6 +201,7 @@ fn refusal(rows: &impl ReadRows, ctx: &Ctx, action: Action, on: On<'_>) -> Resul
         On::Platform => with_platform(account, action),
         On::App(app) => with_app(rights_on(rows, account, app)?, action),
         On::Team(team) => with_team(role_in(rows, account, team)?, action),
+        On::Pipeline(pipeline) => with_pipeline(rows, account, pipeline, action)?,
     };
     if allowed {
         return Ok(ctx.grant.refusal(action, on));
@@ -177,6 +211,9 @@ fn refusal(rows: &impl ReadRows, ctx: &Ctx, action: Action, on: On<'_>) -> Resul
             Error::forbidden(format!("Your rights on the app {} do not allow this; ask its owner.", app.name))
         }
         On::App(app) => Error::forbidden(format!("You do not have access to the app {}.", app.name)),
+        On::Pipeline(pipeline) => {
+            Error::forbidden(format!("You are not allowed to do this with the pipeline {}; ask its owner.", pipeline.name))
+        }
         On::Team(_) => Error::forbidden("You are not allowed to do this with that team; ask an admin of the team."),
         On::Platform => Error::forbidden("You are not allowed to do this; ask an admin of this installation."),
     }))

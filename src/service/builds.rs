@@ -152,7 +152,7 @@ pub(crate) fn same(a: &str, b: &str) -> bool {
     digest(&SHA256, a.as_bytes()).as_ref() == digest(&SHA256, b.as_bytes()).as_ref()
 }
 
-fn check_source(source: &SourceBlob) -> Result<()> {
+pub(crate) fn check_source(source: &SourceBlob) -> Result<()> {
     let web = source.url.starts_with("http://") || source.url.starts_with("https://");
     if !web || source.url.len() > 4096 || source.url.chars().any(|c| c.is_control() || c.is_whitespace()) {
         return Err(Error::invalid("source_blob.url must be an http or https URL of a tar.gz; make one with POST /sources."));

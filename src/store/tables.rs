@@ -2,11 +2,13 @@
 
 use crate::{StoreError, codec, table::Table};
 use domain::{
-    Account, AccountId, App, AppDomain, AppId, Build, BuildId, Collaborator, Dyno, DynoId, Event, Formation, KeyId, Membership,
-    Release, ReleaseId, Schedule, ScheduleId, Slug, SlugId, SshKey, Team, TeamId, Token,
+    Account, AccountId, App, AppDomain, AppId, Build, BuildId, Collaborator, Coupling, Dyno, DynoId, Event, Formation, KeyId,
+    Membership, Pipeline, PipelineId, Promotion, Release, ReleaseId, Schedule, ScheduleId, Setup, Slug, SlugId, SshKey, Team,
+    TeamId, Token, Webhook,
     account::SetupLink,
     sign_in::{AuthorizationCode, Client, Secrets, Session},
     team::{Invitation, Transfer},
+    webhook::{Delivery, HookEvent},
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -112,6 +114,26 @@ tables! {
     SSH_KEYS = 35, "ssh_key", KeyId => SshKey;
     /// SHA-256 fingerprint to key.
     KEY_BY_FINGERPRINT = 36, "key_by_fingerprint", String => KeyId;
+    /// Pipelines.
+    PIPELINES = 40, "pipeline", PipelineId => Pipeline;
+    /// Name to pipeline.
+    PIPELINE_BY_NAME = 41, "pipeline_by_name", String => PipelineId;
+    /// The place of an app in its only pipeline.
+    COUPLINGS = 42, "coupling", AppId => Coupling;
+    /// Apps of a pipeline.
+    COUPLING_BY_PIPELINE = 43, "coupling_by_pipeline", (PipelineId, AppId) => Present;
+    /// Promotions.
+    PROMOTIONS = 44, "promotion", Uuid => Promotion;
+    /// App setups.
+    SETUPS = 45, "setup", Uuid => Setup;
+    /// Webhooks.
+    WEBHOOKS = 46, "webhook", (AppId, Uuid) => Webhook;
+    /// What hooks are told.
+    WEBHOOK_EVENTS = 47, "webhook_event", (AppId, Uuid) => HookEvent;
+    /// Deliveries in the order they were made.
+    DELIVERIES = 48, "delivery", (AppId, u64) => Delivery;
+    /// Config vars of a stage: pipeline, stage, piece.
+    STAGE_CONFIG = 50, "stage_config", (PipelineId, u32, u32) => SealedChunk;
 }
 
 /// The key of the schema number in [`META`].

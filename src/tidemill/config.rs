@@ -109,6 +109,9 @@ pub struct Flags {
     /// Let builds fetch sources and buildpack archives from private addresses: true or false [default: false]
     #[arg(long, env = "TIDEMILL_ALLOW_PRIVATE_SOURCES")]
     allow_private_sources: Option<String>,
+    /// Let webhooks go to private addresses: true or false [default: false]
+    #[arg(long, env = "TIDEMILL_ALLOW_PRIVATE_TARGETS")]
+    allow_private_targets: Option<String>,
     /// Stop all dynos when the daemon ends: true or false; without it they live on and are taken back [default: false]
     #[arg(long, env = "TIDEMILL_STOP_DYNOS")]
     stop_dynos: Option<String>,
@@ -152,6 +155,7 @@ struct FileValues {
     starts_at_once: Option<toml::Value>,
     rate_limit_per_hour: Option<toml::Value>,
     allow_private_sources: Option<toml::Value>,
+    allow_private_targets: Option<toml::Value>,
     stop_dynos: Option<toml::Value>,
     shutdown_s: Option<toml::Value>,
 }
@@ -198,6 +202,7 @@ pub struct Config {
     pub starts_at_once: usize,
     pub rate_limit_per_hour: u32,
     pub allow_private_sources: bool,
+    pub allow_private_targets: bool,
     pub stop_dynos: bool,
     pub shutdown_s: u64,
 }
@@ -383,6 +388,7 @@ pub fn read(flags: Flags) -> Result<Config, Vec<String>> {
         starts_at_once: reader.count("starts_at_once", flags.starts_at_once.or(text(file.starts_at_once)), 2 * host::cores()),
         rate_limit_per_hour: u32::try_from(number!(rate_limit_per_hour, 100_000, 60, 1 << 30)).unwrap_or(100_000),
         allow_private_sources: switch!(allow_private_sources),
+        allow_private_targets: switch!(allow_private_targets),
         stop_dynos: switch!(stop_dynos),
         shutdown_s: number!(shutdown_s, 30, 0, 3600),
     };

@@ -124,6 +124,7 @@ fn configuration(data_dir: &Path) -> Config {
         starts_at_once: 4,
         rate_limit_per_hour: 100_000,
         allow_private_sources: false,
+        allow_private_targets: false,
         stop_dynos: true,
         shutdown_s: 5,
     }

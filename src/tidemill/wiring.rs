@@ -8,7 +8,7 @@ use crate::{
 use anyhow::{Context, Result};
 use axum::body::Body as AxumBody;
 use builder::{CONTAINER, Stacks};
-use domain::restart::Backoff;
+use domain::{restart::Backoff, time::Clock};
 use engine::{Engine, Meetings};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -182,6 +182,7 @@ async fn driver(config: &Config, data: &Path, native: &Arc<NativeRuntime>) -> Re
 }
 
 /// What the engine is told of the configuration.
+/// Numbers and folders of the engine.
 fn settings(config: &Config, data: &Path) -> engine::Settings {
     engine::Settings {
         domain: config.domain.clone(),
@@ -197,6 +198,7 @@ fn settings(config: &Config, data: &Path) -> engine::Settings {
         preboot_hold: Duration::from_secs(config.preboot_hold_s),
         capacity_bytes: config.capacity_bytes(),
         starts_at_once: config.starts_at_once,
+        allow_private_targets: config.allow_private_targets,
     }
 }
 
@@ -261,6 +263,10 @@ pub async fn start(config: Config) -> Result<Platform> {
         outputs,
         sealer,
         clock: Arc::new(SystemClock),
+        show: Arc::new({
+            let service = service.clone();
+            move |subject| api::shown(&service, &service::Ctx::platform(SystemClock.now()), subject)
+        }),
         settings: settings(&config, &data),
     })
     .await

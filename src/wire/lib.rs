@@ -3,13 +3,19 @@
 
 pub mod attach;
 pub mod oauth;
+mod pipelines;
 mod range;
+mod setups;
 mod teams;
 mod types;
+mod webhooks;
 
+pub use pipelines::*;
 pub use range::{Order, Range};
+pub use setups::*;
 pub use teams::*;
 pub use types::*;
+pub use webhooks::*;
 
 use jiff::Timestamp;
 

@@ -1,0 +1,65 @@
+//! One request to a receiver. Blocking.
+
+use crate::guard;
+use std::{io, time::Duration};
+use ureq::Error;
+
+/// For name, connection, request and answer together.
+const TIME_LIMIT: Duration = Duration::from_secs(10);
+
+/// What is sent.
+pub struct Post {
+    pub url: String,
+    pub headers: Vec<(&'static str, String)>,
+    pub body: String,
+    pub allow_private: bool,
+}
+
+/// Sends; status of the answer, and the class of the error if it failed. Redirects are not followed: they fail.
+pub fn send(post: Post) -> (Option<u16>, Option<String>) {
+    let mut request = guard::agent(post.allow_private, 0, TIME_LIMIT).post(&post.url);
+    for (name, value) in post.headers {
+        request = request.header(name, value);
+    }
+    let sent = request.config().http_status_as_error(false).max_redirects_will_error(false).build().send(post.body);
+    match sent {
+        Ok(answer) => {
+            let code = answer.status().as_u16();
+            (Some(code), (!(200..300).contains(&code)).then(|| format!("http_{}xx", code / 100)))
+        }
+        Err(e) => (None, Some(class(&e).into())),
+    }
+}
+
+fn class(error: &Error) -> &'static str {
+    match error {
+        Error::Timeout(_) => "timeout",
+        Error::HostNotFound => "dns",
+        Error::Tls(_) | Error::Rustls(_) => "tls",
+        Error::Io(e) if e.kind() == io::ErrorKind::PermissionDenied => "blocked",
+        Error::Io(e) if e.kind() == io::ErrorKind::InvalidData => "tls",
+        _ => "connect",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_inside_are_blocked_in_every_spelling() {
+        for url in [
+            "http://127.0.0.1:1/",
+            "http://localhost:1/",
+            "http://[::1]:1/",
+            "http://[::ffff:127.0.0.1]:1/",
+            "http://169.254.169.254/latest",
+            "http://0.0.0.0:1/",
+        ] {
+            let post = Post { url: url.into(), headers: Vec::new(), body: String::new(), allow_private: false };
+            assert_eq!(send(post), (None, Some("blocked".into())), "{url}");
+        }
+        let refused = Post { url: "http://127.0.0.1:1/".into(), headers: Vec::new(), body: String::new(), allow_private: true };
+        assert_eq!(send(refused), (None, Some("connect".into())));
+    }
+}
