@@ -22,6 +22,7 @@ mod routes;
 mod run;
 mod schedules;
 mod show;
+mod sni;
 mod streams;
 
 pub use routes::{Route, all as all_routes};

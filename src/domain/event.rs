@@ -3,6 +3,7 @@
 use crate::{AccountId, AppId, BuildId, DynoId, ScheduleId, TeamId, UnixMs};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
+use uuid::Uuid;
 
 /// What happened. Names only, never values of config vars.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -124,10 +125,22 @@ pub enum EventBody {
         /// The schedule.
         schedule: ScheduleId,
     },
-    /// A custom domain came or went.
+    /// A custom domain came, went, or got another certificate.
     DomainChanged {
         /// Normal form.
         hostname: String,
+    },
+    /// An uploaded certificate came, went or was replaced.
+    SniEndpointChanged {
+        /// The endpoint.
+        endpoint: Uuid,
+    },
+    /// Managed certificates were switched on or off.
+    AcmChanged,
+    /// A log drain came or went.
+    DrainChanged {
+        /// The drain.
+        drain: Uuid,
     },
 }
 

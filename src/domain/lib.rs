@@ -7,6 +7,7 @@
 pub mod account;
 pub mod app;
 pub mod cycle;
+pub mod drain;
 pub mod dyno;
 pub mod event;
 pub mod feature;
@@ -22,11 +23,14 @@ pub mod restart;
 pub mod schedule;
 pub mod size;
 pub mod sleep;
+pub mod sni;
+pub mod target;
 pub mod team;
 pub mod time;
 
 pub use account::{Account, Role, Scope, Token};
 pub use app::{App, AppDomain, Formation};
+pub use drain::LogDrain;
 pub use dyno::{Dyno, DynoKind, DynoState};
 pub use event::{Event, EventBody, Origin};
 pub use health::HealthCheck;
@@ -34,5 +38,6 @@ pub use ids::{AccountId, AppId, BuildId, DynoId, ReleaseId, ScheduleId, SlugId, 
 pub use release::{Build, BuildStatus, Release, ReleaseStatus, Slug, SlugState, SourceBlob};
 pub use rendezvous::{Attach, Meeting, Rendezvous};
 pub use schedule::Schedule;
+pub use sni::SniEndpoint;
 pub use team::{Collaborator, Membership, Rights, Team};
 pub use time::UnixMs;

@@ -1,12 +1,7 @@
 //! Fetching what users name by URL: bounded, and not from private addresses.
 
-use std::{
-    fs::File,
-    io,
-    net::{IpAddr, SocketAddr},
-    path::Path,
-    time::Duration,
-};
+use domain::target::is_public;
+use std::{fs::File, io, net::SocketAddr, path::Path, time::Duration};
 use ureq::{
     Agent,
     config::Config,
@@ -40,28 +35,6 @@ impl Resolver for PublicOnly {
     }
 }
 
-fn is_public(ip: IpAddr) -> bool {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => {
-            let [a, b, ..] = ip.octets();
-            let shared = a == 100 && (64..128).contains(&b);
-            !(ip.is_private()
-                || ip.is_loopback()
-                || ip.is_link_local()
-                || ip.is_unspecified()
-                || ip.is_broadcast()
-                || shared
-                || a == 0
-                || a >= 224)
-        }
-        IpAddr::V6(ip) => {
-            let first = ip.segments()[0];
-            let local = first & 0xfe00 == 0xfc00 || first & 0xffc0 == 0xfe80;
-            !(ip.is_loopback() || ip.is_unspecified() || ip.is_multicast() || local)
-        }
-    }
-}
-
 /// Downloads `url` into `target`. Blocking.
 ///
 /// # Errors
@@ -77,32 +50,4 @@ pub fn fetch_into(url: &str, target: &Path, allow_private: bool) -> Result<(), S
         let _ = std::fs::remove_file(target); // the error that counts is already on its way
         e.to_string()
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_public_addresses_pass() {
-        for bad in [
-            "127.0.0.1",
-            "10.1.2.3",
-            "169.254.169.254",
-            "192.168.0.1",
-            "172.16.0.1",
-            "0.0.0.0",
-            "100.64.0.1",
-            "::1",
-            "fe80::1",
-            "fd00::1",
-            "::ffff:127.0.0.1",
-            "224.0.0.1",
-        ] {
-            assert!(!is_public(bad.parse().unwrap()), "{bad}");
-        }
-        for good in ["93.184.216.34", "2606:2800:220:1::1", "172.32.0.1"] {
-            assert!(is_public(good.parse().unwrap()), "{good}");
-        }
-    }
 }

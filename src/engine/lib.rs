@@ -7,6 +7,7 @@ mod actor;
 mod attach;
 mod boot;
 mod builds;
+mod certificates;
 mod disk;
 mod dynos;
 mod environment;
@@ -57,6 +58,8 @@ pub struct Parts {
     pub meetings: Arc<Meetings>,
     /// Gets the routes.
     pub router: Arc<Router>,
+    /// Gets the certificates of domains.
+    pub certificates: Arc<certs::serving::Certificates>,
     /// App logs.
     pub logs: Logs,
     /// Build output.
@@ -110,6 +113,7 @@ struct Shared {
     parts: Parts,
     actors: Mutex<HashMap<AppId, Arc<Notify>>>,
     routes: routes::Routes,
+    certificates: certificates::Certificates,
     users: pools::Users,
     ports: pools::Ports,
     build_slots: Semaphore,
@@ -142,6 +146,7 @@ impl Engine {
             parts,
             actors: Mutex::default(),
             routes: routes::Routes::default(),
+            certificates: certificates::Certificates::default(),
             users: pools::Users::default(),
             ports: pools::Ports::new(),
             build_slots,
@@ -162,6 +167,7 @@ impl Engine {
             engine.shared.routes.refresh(&engine.shared.parts, app.id)?;
             engine.wake(app.id);
         }
+        engine.shared.certificates.refresh(&engine.shared.parts)?;
         engine.start_scheduler()?;
         tokio::spawn(disk::watch(engine.clone()));
         tokio::spawn(engine.clone().follow_events(committed, from + 1));
@@ -237,6 +243,11 @@ impl Engine {
     fn react(&self, app: Option<AppId>, body: &EventBody) {
         let Some(app) = app.filter(|_| !self.is_closing()) else { return };
         self.note_schedule(body);
+        if certificates::Certificates::concerns(body)
+            && let Err(e) = self.shared.certificates.refresh(&self.shared.parts)
+        {
+            tracing::error!(error = %e, "engine.certificates_failed");
+        }
         match body {
             EventBody::BuildCreated { build } => {
                 tokio::spawn(builds::run(self.clone(), *build));

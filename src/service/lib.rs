@@ -18,6 +18,7 @@ mod log_sessions;
 mod one_offs;
 mod releases;
 mod schedules;
+mod sni;
 mod sources;
 
 pub use access::{Action, Grant, On, may, rights_on, role_in};
@@ -26,15 +27,17 @@ pub use auth::SetupSecret;
 pub use builds::NewBuild;
 pub use config::{read_config, write_config};
 pub use context::{Actor, Ctx};
+pub use domains::{ShownDomain, Wanted};
 pub use error::{Error, Kind, Result};
 pub use formation::{FormationChange, Quantity, follow_slug};
 pub use log_sessions::LogRequest;
 pub use one_offs::{NewDyno, RELEASE, Started, read_dyno_env};
 pub use releases::{ReleaseDraft, add_release, running_phase};
 pub use schedules::{Due, NewSchedule, use_slot};
+pub use sni::{ShownEndpoint, read_sni_key};
 pub use sources::Source;
 
-use domain::{App, AppId, Rendezvous, time::Clock};
+use domain::{App, AppId, Rendezvous, sni::Inspect, time::Clock};
 use logs::{Logs, Outputs};
 use std::{path::PathBuf, sync::Arc};
 use store::{ReadRows, Sealer, Store, tables};
@@ -57,6 +60,8 @@ pub struct Parts {
     pub sealer: Arc<Sealer>,
     /// Where "now" comes from.
     pub clock: Arc<dyn Clock>,
+    /// Checks uploaded certificates.
+    pub inspect: Arc<dyn Inspect>,
     /// Where clients meet processes.
     pub rendezvous: Arc<dyn Rendezvous>,
     /// SHA-256 of the certificate of the platform's port, in hexadecimal digits.

@@ -2,8 +2,8 @@
 
 use crate::{StoreError, codec, table::Table};
 use domain::{
-    Account, AccountId, App, AppDomain, AppId, Build, BuildId, Collaborator, Dyno, DynoId, Event, Formation, Membership,
-    Release, ReleaseId, Schedule, ScheduleId, Slug, SlugId, Team, TeamId, Token, account::SetupLink,
+    Account, AccountId, App, AppDomain, AppId, Build, BuildId, Collaborator, Dyno, DynoId, Event, Formation, LogDrain,
+    Membership, Release, ReleaseId, Schedule, ScheduleId, Slug, SlugId, SniEndpoint, Team, TeamId, Token, account::SetupLink,
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -91,6 +91,16 @@ tables! {
     COLLABORATORS = 26, "collaborator", (AppId, AccountId) => Collaborator;
     /// Hash of the token of an authorization.
     TOKEN_BY_ID = 27, "token_by_id", Uuid => String;
+    /// Uploaded certificates.
+    SNI = 51, "sni_endpoint", Uuid => SniEndpoint;
+    /// Uploaded certificates of an app.
+    SNI_BY_APP = 52, "sni_endpoint_by_app", (AppId, Uuid) => Uuid;
+    /// Private keys of uploaded certificates: endpoint, piece.
+    SNI_KEYS = 53, "sni_key", (Uuid, u32) => SealedChunk;
+    /// Log drains.
+    DRAINS = 54, "log_drain", Uuid => LogDrain;
+    /// Log drains of an app.
+    DRAIN_BY_APP = 55, "log_drain_by_app", (AppId, Uuid) => Uuid;
 }
 
 /// The key of the schema number in [`META`].

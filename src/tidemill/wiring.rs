@@ -106,6 +106,7 @@ pub fn open_service(
         outputs: outputs.clone(),
         sealer: sealer.clone(),
         clock: Arc::new(SystemClock),
+        inspect: Arc::new(certs::inspect::Inspector),
         rendezvous: meetings,
         certificate: own_certificate(config)?.fingerprint,
         addresses: Addresses { scheme: "http", domain: config.domain.clone(), port: (port != 80).then_some(port) },
@@ -127,13 +128,13 @@ fn own_certificate(config: &Config) -> Result<certs::own::Own> {
 }
 
 /// Attached clients are the control plane's business.
-fn doors(config: &Config, engine: &Engine) -> Result<Doors> {
+fn doors(server: Arc<rustls::ServerConfig>, engine: &Engine) -> Doors {
     let (engine, handle) = (engine.clone(), tokio::runtime::Handle::current());
     let meet: Meet = Arc::new(move |line, stream| {
         let engine = engine.clone();
         handle.spawn(async move { engine.meet(line, stream).await });
     });
-    Ok(Doors { tls: own_certificate(config)?.server.into(), meet })
+    Doors { tls: server.into(), meet }
 }
 
 /// The control plane behind the router: API, pages and git on the platform's own hosts. It runs on the control plane's
@@ -222,6 +223,8 @@ pub async fn start(config: Config) -> Result<Platform> {
         time_limit: Duration::from_secs(config.build_timeout_s),
         tree_bytes_max: config.tree_mb_max << 20,
     });
+    let own = own_certificate(&config)?.server;
+    let certificates = certs::serving::Certificates::new(&own);
     let engine = Engine::start(engine::Parts {
         store: store.clone(),
         service: service.clone(),
@@ -229,6 +232,7 @@ pub async fn start(config: Config) -> Result<Platform> {
         builder,
         meetings,
         router: router.clone(),
+        certificates: certificates.clone(),
         logs: logs.clone(),
         outputs,
         sealer,
@@ -260,7 +264,7 @@ pub async fn start(config: Config) -> Result<Platform> {
     let shutdown = Shutdown::new();
     let grace = Duration::from_secs(config.shutdown_s);
     let std_socket = socket.into_std()?;
-    let doors = Some(doors(&config, &engine)?);
+    let doors = Some(doors(certificates.server(&own), &engine));
     let listening = router_runtime.spawn({
         let shutdown = shutdown.clone();
         async move {

@@ -2,9 +2,11 @@
 //! (`platform-api.md` section 13).
 
 pub mod attach;
+mod network;
 mod range;
 mod types;
 
+pub use network::*;
 pub use range::{Order, Range};
 pub use types::*;
 
