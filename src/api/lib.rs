@@ -4,12 +4,14 @@
 //! [`all_routes`]; a test compares it with a golden file.
 
 mod account;
+mod addons;
 mod answer;
 mod apps;
 mod auth;
 mod builds;
 mod config;
 mod domains;
+mod drains;
 mod dynos;
 mod error;
 mod formation;

@@ -32,7 +32,7 @@ macro_rules! families {
 }
 
 families! {
-    account, apps, config, builds, releases, formation, policy, dynos, run, schedules, domains, sni, log_sessions,
+    account, apps, config, builds, releases, formation, policy, dynos, run, schedules, domains, sni, drains, addons, log_sessions,
 }
 
 /// All routes.

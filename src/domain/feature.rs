@@ -42,6 +42,19 @@ pub const FEATURES: &[Feature] = &[
     },
 ];
 
+/// Features of accounts, which nobody can switch.
+pub const ACCOUNT_FEATURES: &[Feature] = &[Feature {
+    name: "dashboard-repositories-api",
+    id: "7e4bd2a0-93c1-4d0c-9f57-2a5c0d6b1e11",
+    display_name: "Repositories of pipelines",
+    description: "Pipelines can be connected to a repository of a hosting service. Not offered on this server.",
+}];
+
+/// Finds a feature of accounts by name or id.
+pub fn find_of_account(name_or_id: &str) -> Option<&'static Feature> {
+    ACCOUNT_FEATURES.iter().find(|f| f.name == name_or_id || f.id == name_or_id)
+}
+
 /// Finds one by name or id.
 pub fn find(name_or_id: &str) -> Option<&'static Feature> {
     FEATURES.iter().find(|f| f.name == name_or_id || f.id == name_or_id)

@@ -9,6 +9,7 @@ mod boot;
 mod builds;
 mod certificates;
 mod disk;
+mod drains;
 mod dynos;
 mod environment;
 mod fetch;
@@ -168,6 +169,7 @@ impl Engine {
             engine.wake(app.id);
         }
         engine.shared.certificates.refresh(&engine.shared.parts)?;
+        drains::refresh(&engine.shared.parts)?;
         engine.start_scheduler()?;
         tokio::spawn(disk::watch(engine.clone()));
         tokio::spawn(engine.clone().follow_events(committed, from + 1));
@@ -247,6 +249,11 @@ impl Engine {
             && let Err(e) = self.shared.certificates.refresh(&self.shared.parts)
         {
             tracing::error!(error = %e, "engine.certificates_failed");
+        }
+        if matches!(body, EventBody::DrainChanged { .. } | EventBody::AppDestroyed)
+            && let Err(e) = drains::refresh(&self.shared.parts)
+        {
+            tracing::error!(error = %e, "engine.drains_failed");
         }
         match body {
             EventBody::BuildCreated { build } => {

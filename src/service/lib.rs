@@ -3,6 +3,7 @@
 //! is the business of `engine`, which reads the events.
 
 mod access;
+mod addons;
 mod apps;
 mod auth;
 mod builds;
@@ -10,6 +11,7 @@ mod capacity;
 mod config;
 mod context;
 mod domains;
+mod drains;
 mod dynos;
 mod error;
 mod features;
@@ -28,6 +30,7 @@ pub use builds::NewBuild;
 pub use config::{read_config, write_config};
 pub use context::{Actor, Ctx};
 pub use domains::{ShownDomain, Wanted};
+pub use drains::{ShownDrain, read_drain_url};
 pub use error::{Error, Kind, Result};
 pub use formation::{FormationChange, Quantity, follow_slug};
 pub use log_sessions::LogRequest;
@@ -54,6 +57,8 @@ pub struct Parts {
     pub store: Store,
     /// App logs.
     pub logs: Logs,
+    /// Log drains, to tell how they do.
+    pub drains: logs::drains::Drains,
     /// Build output.
     pub outputs: Outputs,
     /// Opens and seals config vars.
@@ -142,6 +147,11 @@ impl Service {
     /// App logs, for readers that were authorised.
     pub fn logs(&self) -> &Logs {
         &self.inner.parts.logs
+    }
+
+    /// What hands lines to receivers; for whoever starts and ends it.
+    pub fn log_drains(&self) -> &logs::drains::Drains {
+        &self.inner.parts.drains
     }
 
     /// Build output, for readers that hold its key.

@@ -103,6 +103,12 @@ pub struct Flags {
     /// Let builds fetch sources and buildpack archives from private addresses: true or false [default: false]
     #[arg(long, env = "TIDEMILL_ALLOW_PRIVATE_SOURCES")]
     allow_private_sources: Option<String>,
+    /// Let log drains lead to private addresses: true or false [default: false]
+    #[arg(long, env = "TIDEMILL_ALLOW_PRIVATE_TARGETS")]
+    allow_private_targets: Option<String>,
+    /// File of certificate authorities (PEM) that log drains trust besides those of the system [default: none]
+    #[arg(long, env = "TIDEMILL_DRAIN_CA_FILE")]
+    drain_ca_file: Option<String>,
     /// Stop all dynos when the daemon ends: true or false; without it they live on and are taken back [default: false]
     #[arg(long, env = "TIDEMILL_STOP_DYNOS")]
     stop_dynos: Option<String>,
@@ -144,6 +150,8 @@ struct FileValues {
     overcommit_percent: Option<toml::Value>,
     starts_at_once: Option<toml::Value>,
     allow_private_sources: Option<toml::Value>,
+    allow_private_targets: Option<toml::Value>,
+    drain_ca_file: Option<toml::Value>,
     stop_dynos: Option<toml::Value>,
     shutdown_s: Option<toml::Value>,
 }
@@ -188,6 +196,8 @@ pub struct Config {
     pub overcommit_percent: u64,
     pub starts_at_once: usize,
     pub allow_private_sources: bool,
+    pub allow_private_targets: bool,
+    pub drain_ca_file: Option<PathBuf>,
     pub stop_dynos: bool,
     pub shutdown_s: u64,
 }
@@ -369,6 +379,8 @@ pub fn read(flags: Flags) -> Result<Config, Vec<String>> {
         overcommit_percent: number!(overcommit_percent, 200, 10, 10_000),
         starts_at_once: reader.count("starts_at_once", flags.starts_at_once.or(text(file.starts_at_once)), 2 * host::cores()),
         allow_private_sources: switch!(allow_private_sources),
+        allow_private_targets: switch!(allow_private_targets),
+        drain_ca_file: parsed!(drain_ca_file, None, |t| path(t).map(Some)),
         stop_dynos: switch!(stop_dynos),
         shutdown_s: number!(shutdown_s, 30, 0, 3600),
     };

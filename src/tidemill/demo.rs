@@ -122,6 +122,8 @@ fn configuration(data_dir: &Path) -> Config {
         overcommit_percent: 100,
         starts_at_once: 4,
         allow_private_sources: false,
+        allow_private_targets: false,
+        drain_ca_file: None,
         stop_dynos: true,
         shutdown_s: 5,
     }

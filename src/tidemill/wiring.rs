@@ -11,7 +11,10 @@ use domain::restart::Backoff;
 use engine::{Engine, Meetings};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use logs::{Logs, Outputs};
+use logs::{
+    Logs, Outputs,
+    drains::{Drains, Trust},
+};
 use router::{Control, Doors, Listener, Meet, Router, Shutdown};
 use runtime::{
     Runtime,
@@ -98,11 +101,14 @@ pub fn open_service(
         );
     }
     let logs = Logs::open(&data.join("logs")).context("open the logs")?;
+    let trust = Trust::new(config.allow_private_targets, config.drain_ca_file.clone());
+    let drains = Drains::open(logs.clone(), &data.join("logs/drains"), trust).context("open the log drains")?;
     let outputs = Outputs::open(&data.join("outputs")).context("open the build outputs")?;
     let sealer = Arc::new(Sealer::load_or_create(&data.join("keys/master.key")).context("open the key")?);
     let service = Service::new(service::Parts {
         store: store.clone(),
         logs: logs.clone(),
+        drains,
         outputs: outputs.clone(),
         sealer: sealer.clone(),
         clock: Arc::new(SystemClock),
@@ -294,6 +300,7 @@ impl Platform {
         if self.config.stop_dynos {
             self.engine.stop_all(DYNO_STOP_LIMIT).await;
         }
+        self.service.log_drains().close().await;
         self.logs.flush();
         if let Err(e) = self.store.close().await {
             tracing::warn!(error = %e, "tidemill.close: the last export could not be written; the journal has everything");
