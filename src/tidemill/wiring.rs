@@ -183,6 +183,22 @@ async fn driver(config: &Config, data: &Path, native: &Arc<NativeRuntime>) -> Re
     Ok(Arc::new(if needed { Choice::minding(docker, native.clone()) } else { Choice::with_images_on(native.clone(), docker) }))
 }
 
+/// Serves on the socket until the shutdown; tells whether all requests ended in time.
+async fn listen(
+    (socket, port, doors): (std::net::TcpListener, u16, Option<Doors>),
+    router: Arc<Router>,
+    shutdown: Shutdown,
+    grace: Duration,
+) -> bool {
+    match TcpListener::from_std(socket) {
+        Ok(socket) => Listener { socket, proto: "http", port, doors }.serve(router, shutdown, grace).await,
+        Err(e) => {
+            tracing::error!(error = %e, "tidemill.listener_failed");
+            false
+        }
+    }
+}
+
 /// Boots the platform: bind, store, logs, runtime, router, engine, git, and only then serve.
 pub async fn start(config: Config) -> Result<Platform> {
     make_data_dir(&config.data_dir)?;
@@ -271,20 +287,8 @@ pub async fn start(config: Config) -> Result<Platform> {
     let grace = Duration::from_secs(config.shutdown_s);
     let std_socket = socket.into_std()?;
     let doors = Some(doors(certificates.server(&own), &engine));
-    let listening = router_runtime.spawn({
-        let shutdown = shutdown.clone();
-        async move {
-            match TcpListener::from_std(std_socket) {
-                Ok(socket) => {
-                    Listener { socket, proto: "http", port: address.port(), doors }.serve(router, shutdown, grace).await
-                }
-                Err(e) => {
-                    tracing::error!(error = %e, "tidemill.listener_failed");
-                    false
-                }
-            }
-        }
-    });
+    let listener = (std_socket, address.port(), doors);
+    let listening = router_runtime.spawn(listen(listener, router, shutdown.clone(), grace));
     Ok(Platform { service, address, engine, store, logs, shutdown, router_runtime, listening, config })
 }
 

@@ -1,6 +1,7 @@
 //! End to end: the real binary with real git, HTTP clients and apps.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
 
+mod addons;
 mod api;
 mod apps;
 mod attach;
@@ -10,6 +11,7 @@ mod command_line;
 mod disk;
 mod docker;
 mod domains;
+mod drains;
 mod git;
 mod house;
 mod isolation;

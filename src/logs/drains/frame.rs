@@ -77,7 +77,7 @@ mod tests {
         );
         assert_eq!(
             framed(Protocol::Syslog, &line("app", "web.1", "ö")),
-            "58 <190>1 2024-05-01T10:00:00.123456+00:00 d.1 app web.1 - - ö\n"
+            "61 <190>1 2024-05-01T10:00:00.123456+00:00 d.1 app web.1 - - ö\n"
         );
         assert!(framed(Protocol::Http, &line("heroku", "router", "x")).contains("<158>1 "));
     }
