@@ -66,7 +66,7 @@ fn shown(service: &service::Service, feature: &domain::feature::Feature) -> wire
         doc_url: addresses.url(&addresses.domain),
         enabled: false,
         feedback_email: format!("feedback@{}", addresses.domain),
-        state: "general".into(),
+        state: feature.state.into(),
         updated_at: wire::time(0),
     }
 }

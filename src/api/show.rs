@@ -271,7 +271,7 @@ pub fn feature(service: &Service, app: &domain::App, feature: &domain::feature::
         doc_url: addresses.url(&addresses.domain),
         enabled: since.is_some(),
         feedback_email: format!("feedback@{}", addresses.domain),
-        state: "general".into(),
+        state: feature.state.into(),
         updated_at: time(since.unwrap_or(&app.created_at).0),
     }
 }
