@@ -9,6 +9,7 @@ mod answer;
 mod apps;
 mod auth;
 mod builds;
+mod collaborators;
 mod config;
 mod domains;
 mod drains;
@@ -17,6 +18,7 @@ mod error;
 mod formation;
 mod list;
 mod log_sessions;
+mod people;
 mod policy;
 mod refs;
 mod releases;
@@ -24,8 +26,10 @@ mod routes;
 mod run;
 mod schedules;
 mod show;
+mod show_people;
 mod sni;
 mod streams;
+mod teams;
 
 pub use routes::{Route, all as all_routes};
 

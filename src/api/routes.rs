@@ -32,7 +32,8 @@ macro_rules! families {
 }
 
 families! {
-    account, apps, config, builds, releases, formation, policy, dynos, run, schedules, domains, sni, drains, addons, log_sessions,
+    account, people, teams, collaborators, apps, config, builds, releases, formation, policy, dynos, run, schedules, domains, sni, drains, addons,
+    log_sessions,
 }
 
 /// All routes.

@@ -4,10 +4,12 @@
 pub mod attach;
 mod network;
 mod range;
+mod teams;
 mod types;
 
 pub use network::*;
 pub use range::{Order, Range};
+pub use teams::*;
 pub use types::*;
 
 use jiff::Timestamp;
