@@ -121,14 +121,13 @@ struct Among {
 /// Apps of a list of ids or names, of those that the caller may see.
 async fn filter_apps(view: View, User(ctx): User, Body(body): Body<Filter>) -> Out {
     let wanted = body.r#in.and_then(|among| among.id);
-    let mut shown = Vec::new();
-    for app in view.apps(&ctx)? {
-        if wanted.as_ref().is_none_or(|ids| ids.iter().any(|id| *id == app.id.to_string() || *id == app.name)) {
-            shown.push(show::app(&view, &app)?);
-        }
-    }
+    let apps = match wanted {
+        Some(ids) => view.apps_by_id(&ctx, &ids)?,
+        None => view.apps(&ctx)?,
+    };
+    let shown: Result<Vec<_>, Error> = apps.iter().map(|app| show::app(&view, app)).collect();
     // A Range on POST is of old clients that send it everywhere, and is ignored (`platform-api.md` section 6).
-    Ok(ok(shown)?.into_response())
+    Ok(ok(shown?)?.into_response())
 }
 
 /// Nothing is rationed: what was used is nothing, and the rest is a month.

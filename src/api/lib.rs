@@ -4,6 +4,7 @@
 //! [`all_routes`]; a test compares it with a golden file.
 
 mod account;
+mod addons;
 mod answer;
 mod apps;
 mod auth;
@@ -16,6 +17,7 @@ mod config;
 mod contract;
 mod cors;
 mod domains;
+mod drains;
 mod dynos;
 mod error;
 mod filters;
@@ -44,6 +46,7 @@ mod sessions;
 mod setups;
 mod show;
 mod show_people;
+mod sni;
 mod streams;
 mod teams;
 mod two_factor;

@@ -15,11 +15,15 @@ use axum::{
 };
 use domain::{HealthCheck, health};
 use serde::Deserialize;
+use service::Error;
 
 routes! {
     get "/apps/{app}/features" => features, "read";
     get "/apps/{app}/features/{feature}" => feature, "read";
     patch "/apps/{app}/features/{feature}" => switch_feature, "write";
+    get "/account/features" => account_features, "account";
+    get "/account/features/{feature}" => account_feature, "account";
+    patch "/account/features/{feature}" => switch_account_feature, "account";
     get "/apps/{app}/health-check" => health_check, "read";
     put "/apps/{app}/health-check" => set_health_check, "write";
     delete "/apps/{app}/health-check" => remove_health_check, "write";
@@ -49,6 +53,44 @@ async fn switch_feature(
 ) -> Out {
     let (app, feature) = service.switch_feature(&ctx, &app, &name, body.enabled).await?;
     Ok(ok(show::feature(&service, &app, feature))?.into_response())
+}
+
+fn shown(service: &service::Service, feature: &domain::feature::Feature) -> wire::AccountFeature {
+    let addresses = service.addresses();
+    wire::AccountFeature {
+        id: feature.id.parse().unwrap_or_default(),
+        name: feature.name.into(),
+        created_at: wire::time(0),
+        description: feature.description.into(),
+        display_name: feature.display_name.into(),
+        doc_url: addresses.url(&addresses.domain),
+        enabled: false,
+        feedback_email: format!("feedback@{}", addresses.domain),
+        state: feature.state.into(),
+        updated_at: wire::time(0),
+    }
+}
+
+async fn account_features(State(service): Api, User(ctx): User, headers: HeaderMap) -> Out {
+    let all: Vec<_> = service.account_features(&ctx)?.iter().map(|feature| shown(&service, feature)).collect();
+    list::page(&headers, &all, &["name", "id"])
+}
+
+async fn account_feature(State(service): Api, User(ctx): User, Path(name): Path<String>) -> Out {
+    Ok(ok(shown(&service, service.account_feature(&ctx, &name)?))?.into_response())
+}
+
+async fn switch_account_feature(
+    State(service): Api,
+    User(ctx): User,
+    Path(name): Path<String>,
+    Body(body): Body<SwitchFeature>,
+) -> Out {
+    let feature = service.account_feature(&ctx, &name)?;
+    if body.enabled {
+        return Err(Error::invalid(format!("Feature {} is not offered on this server.", feature.name)).into());
+    }
+    Ok(ok(shown(&service, feature))?.into_response())
 }
 
 async fn health_check(State(service): Api, User(ctx): User, Path(app): Path<String>) -> Out {

@@ -1,6 +1,6 @@
 //! References in bodies: a bare text or an object (`platform-api.md` section 9).
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 /// A name, given as text or as `{"name": …}` (`platform-api.md` section 9).
 #[derive(Deserialize)]
@@ -26,4 +26,9 @@ impl Named {
             Self::Object { name, id } => id.or(name),
         }
     }
+}
+
+/// For a field where `null` says something else than nothing: `None` is nothing, `Some(None)` is `null`.
+pub(crate) fn said<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(from).map(Some)
 }

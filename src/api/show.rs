@@ -177,7 +177,7 @@ pub fn app(view: &View, app: &domain::App) -> Result<wire::App, service::Error> 
         generation: generation(),
         web_url: view.addresses().app_url(&app.name),
         git_url: view.base().git_url(&app.name),
-        acm: false,
+        acm: app.acm_since.is_some(),
         archived_at: None,
         buildpack_provided_description: app.detected.clone(),
         create_status: "complete".into(),
@@ -321,19 +321,20 @@ pub fn dyno(app: &domain::App, dyno: &domain::Dyno, release: Uuid) -> wire::Dyno
 }
 
 /// A custom domain.
-pub fn domain(service: &Service, app: &domain::App, row: &domain::AppDomain) -> wire::Domain {
+pub fn domain(service: &Service, app: &domain::App, shown: &service::ShownDomain) -> wire::Domain {
+    let row = &shown.row;
     wire::Domain {
         id: row.id,
         app: named(app.id.0, &app.name),
-        acm_status: None,
-        acm_status_reason: None,
+        acm_status: shown.acm.as_ref().map(|(word, _)| (*word).into()),
+        acm_status_reason: shown.acm.as_ref().map(|(_, reason)| reason.clone()),
         cname: Some(format!("{}.{}", app.name, service.addresses().domain)),
         created_at: time(row.created_at.0),
         hostname: row.hostname.clone(),
         kind: "custom".into(),
-        sni_endpoint: None,
+        sni_endpoint: shown.endpoint.as_ref().map(|endpoint| named(endpoint.id, &endpoint.name)),
         status: "none".into(),
-        updated_at: time(row.created_at.0),
+        updated_at: time(shown.updated_at.0),
     }
 }
 
@@ -380,7 +381,7 @@ pub fn feature(service: &Service, app: &domain::App, feature: &domain::feature::
         doc_url: addresses.url(&addresses.domain),
         enabled: since.is_some(),
         feedback_email: format!("feedback@{}", addresses.domain),
-        state: "general".into(),
+        state: feature.state.into(),
         updated_at: time(since.unwrap_or(&app.created_at).0),
     }
 }

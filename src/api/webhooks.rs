@@ -67,7 +67,7 @@ fn resource(service: &Service, ctx: &Ctx, subject: &Subject) -> Result<Option<se
         }
         Subject::Domain(app, hostname) => {
             let (app, domains) = service.domains(ctx, &app.to_string())?;
-            let Some(domain) = domains.iter().find(|domain| domain.hostname == *hostname) else { return Ok(None) };
+            let Some(domain) = domains.iter().find(|domain| domain.row.hostname == *hostname) else { return Ok(None) };
             serde_json::to_value(show::domain(service, &app, domain))
         }
         Subject::Collaborator(app, account) => {

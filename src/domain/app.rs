@@ -63,6 +63,9 @@ pub struct App {
     /// What a web dyno must answer before it counts as up; without it an open port is enough.
     #[serde(default)]
     pub health_check: Option<HealthCheck>,
+    /// Certificates of its domains are to be managed, and since when.
+    #[serde(default)]
+    pub acm_since: Option<UnixMs>,
 }
 
 impl App {
@@ -100,6 +103,12 @@ pub struct AppDomain {
     pub app: AppId,
     /// Normal form; may begin with `*.`.
     pub hostname: String,
+    /// Certificate that answers for it; without one the platform's own does.
+    #[serde(default)]
+    pub sni_endpoint: Option<Uuid>,
     /// Creation time.
     pub created_at: UnixMs,
+    /// Last change, if there was one.
+    #[serde(default)]
+    pub updated_at: Option<UnixMs>,
 }

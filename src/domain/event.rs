@@ -144,7 +144,7 @@ pub enum EventBody {
         /// The schedule.
         schedule: ScheduleId,
     },
-    /// A custom domain came or went.
+    /// A custom domain came, went, or got another certificate.
     DomainChanged {
         /// Normal form.
         hostname: String,
@@ -183,6 +183,18 @@ pub enum EventBody {
     PromotionChanged {
         /// The promotion.
         promotion: Uuid,
+    },
+    /// An uploaded certificate came, went or was replaced.
+    SniEndpointChanged {
+        /// The endpoint.
+        endpoint: Uuid,
+    },
+    /// Managed certificates were switched on or off.
+    AcmChanged,
+    /// A log drain came or went.
+    DrainChanged {
+        /// The drain.
+        drain: Uuid,
     },
 }
 

@@ -7,6 +7,8 @@ pub struct Feature {
     pub name: &'static str,
     /// Stable id shown by the API.
     pub id: &'static str,
+    /// `general` for lists of features, anything else for lists of experiments (labs).
+    pub state: &'static str,
     /// For lists.
     pub display_name: &'static str,
     /// What it does.
@@ -28,28 +30,46 @@ pub const FEATURES: &[Feature] = &[
     Feature {
         name: PREBOOT,
         id: "7e4bd2a0-93c1-4d0c-9f57-2a5c0d6b1e01",
+        state: "general",
         display_name: "Preboot",
         description: "New web dynos start beside the old ones and take over when they are warm. For Standard sizes and up.",
     },
     Feature {
         name: BUILD_METADATA,
         id: "7e4bd2a0-93c1-4d0c-9f57-2a5c0d6b1e02",
+        state: "beta",
         display_name: "Dyno build metadata",
         description: "Dynos get HEROKU_BUILD_COMMIT and HEROKU_BUILD_DESCRIPTION in place of the variables of the slug.",
     },
     Feature {
         name: DYNO_METADATA,
         id: "7e4bd2a0-93c1-4d0c-9f57-2a5c0d6b1e03",
+        state: "beta",
         display_name: "Dyno metadata",
         description: "Dynos get HEROKU_APP_ID, HEROKU_DYNO_ID, HEROKU_RELEASE_VERSION and others in their environment.",
     },
     Feature {
+        state: "general",
         name: TWO_FACTOR,
         id: "7e4bd2a0-93c1-4d0c-9f57-2a5c0d6b1e04",
         display_name: "Second factor",
         description: "Tokens see config vars, run commands, and rename, share or destroy the app only after a two-factor code.",
     },
 ];
+
+/// Features of accounts, which nobody can switch.
+pub const ACCOUNT_FEATURES: &[Feature] = &[Feature {
+    name: "dashboard-repositories-api",
+    id: "7e4bd2a0-93c1-4d0c-9f57-2a5c0d6b1e11",
+    state: "general",
+    display_name: "Repositories of pipelines",
+    description: "Pipelines can be connected to a repository of a hosting service. Not offered on this server.",
+}];
+
+/// Finds a feature of accounts by name or id.
+pub fn find_of_account(name_or_id: &str) -> Option<&'static Feature> {
+    ACCOUNT_FEATURES.iter().find(|f| f.name == name_or_id || f.id == name_or_id)
+}
 
 /// Finds one by name or id.
 pub fn find(name_or_id: &str) -> Option<&'static Feature> {

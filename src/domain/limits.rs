@@ -44,6 +44,12 @@ pub const LOG_SESSION_MS: u64 = 300_000;
 pub const SOURCE_URL_MS: u64 = 3_600_000;
 /// Custom domains of one app (`runtime.md` section 10).
 pub const DOMAINS_PER_APP_MAX: usize = 1000;
+/// Uploaded certificates of one app.
+pub const SNI_ENDPOINTS_PER_APP_MAX: usize = 1000;
+/// Certificate chain of one upload, PEM.
+pub const CERTIFICATE_CHAIN_BYTES_MAX: usize = 64 * 1024;
+/// Private key of one upload, PEM.
+pub const PRIVATE_KEY_BYTES_MAX: usize = 16 * 1024;
 
 /// An attached one-off dyno waits so long for its client (R13; `runtime.md` section 13).
 pub const RENDEZVOUS_MS: u64 = 30_000;

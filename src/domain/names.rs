@@ -98,6 +98,12 @@ pub fn generated_app_name(seed: u64) -> String {
     format!("{}-{}-{:05}", pick(ADJECTIVES, seed), pick(NOUNS, seed >> 16), (seed >> 32) % 100_000)
 }
 
+/// A name for a certificate, like `heron-04217`; `seed` is the caller's randomness.
+pub fn generated_endpoint_name(seed: u64) -> String {
+    let noun = NOUNS[usize::try_from(seed % NOUNS.len() as u64).unwrap_or(0)];
+    format!("{noun}-{:05}", (seed >> 32) % 100_000)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,7 +7,9 @@ mod actor;
 mod attach;
 mod boot;
 mod builds;
+mod certificates;
 mod disk;
+mod drains;
 mod dynos;
 mod environment;
 mod fetch;
@@ -64,6 +66,8 @@ pub struct Parts {
     pub meetings: Arc<Meetings>,
     /// Gets the routes.
     pub router: Arc<Router>,
+    /// Gets the certificates of domains.
+    pub certificates: Arc<certs::serving::Certificates>,
     /// App logs.
     pub logs: Logs,
     /// Build output.
@@ -121,6 +125,7 @@ struct Shared {
     parts: Parts,
     actors: Mutex<HashMap<AppId, Arc<Notify>>>,
     routes: routes::Routes,
+    certificates: certificates::Certificates,
     users: pools::Users,
     ports: pools::Ports,
     build_slots: Semaphore,
@@ -155,6 +160,7 @@ impl Engine {
             parts,
             actors: Mutex::default(),
             routes: routes::Routes::default(),
+            certificates: certificates::Certificates::default(),
             users: pools::Users::default(),
             ports: pools::Ports::new(),
             build_slots,
@@ -176,6 +182,8 @@ impl Engine {
             engine.shared.routes.refresh(&engine.shared.parts, app.id)?;
             engine.wake(app.id);
         }
+        engine.shared.certificates.refresh(&engine.shared.parts)?;
+        drains::refresh(&engine.shared.parts)?;
         engine.start_scheduler()?;
         promotions::take_up(&engine)?;
         webhooks::start(&engine)?;
@@ -257,6 +265,16 @@ impl Engine {
             self.log_release(app, *version);
         }
         self.note_schedule(body);
+        if certificates::Certificates::concerns(body)
+            && let Err(e) = self.shared.certificates.refresh(&self.shared.parts)
+        {
+            tracing::error!(error = %e, "engine.certificates_failed");
+        }
+        if matches!(body, EventBody::DrainChanged { .. } | EventBody::AppDestroyed)
+            && let Err(e) = drains::refresh(&self.shared.parts)
+        {
+            tracing::error!(error = %e, "engine.drains_failed");
+        }
         match body {
             EventBody::BuildCreated { build } => {
                 tokio::spawn(builds::run(self.clone(), *build));

@@ -59,6 +59,7 @@ pub struct AppLog {
     id: AppId,
     disk: Disk,
     state: Mutex<State>,
+    newest: watch::Sender<u64>,
 }
 
 /// Up to where the output of a dyno is in the log.
@@ -84,7 +85,9 @@ impl AppLog {
     fn load(id: AppId, disk: &Disk) -> Self {
         let (lines, positions) = disk::load(disk.dir(), id, LOG_LINES_KEPT);
         let next_seq = lines.iter().map(|l| l.seq).max().map_or(1, |seq| seq + 1);
-        Self { id, disk: disk.clone(), state: Mutex::new(State { next_seq, positions, lines, tails: Vec::new() }) }
+        let (newest, _) = watch::channel(next_seq - 1);
+        let state = Mutex::new(State { next_seq, positions, lines, tails: Vec::new() });
+        Self { id, disk: disk.clone(), state, newest }
     }
 
     /// Adds one line. `message` may hold anything; a line end inside it becomes a space, so nobody can forge a line.
@@ -134,8 +137,32 @@ impl AppLog {
             if count > 0 {
                 // Under the lock, so that the file has the order of the numbers. It never waits.
                 self.disk.append(self.id, records, count, position);
+                self.newest.send_replace(state.next_seq - 1);
             }
         }
+    }
+
+    /// Number of the newest line, and a way to wait for the next.
+    pub fn newest(&self) -> watch::Receiver<u64> {
+        self.newest.subscribe()
+    }
+
+    /// Number of the newest line.
+    pub fn last_seq(&self) -> u64 {
+        *self.newest.borrow()
+    }
+
+    /// Kept lines after number `seq`, oldest first, until their messages have `bytes` bytes. Does not wait.
+    pub(crate) fn after(&self, seq: u64, bytes: usize) -> Vec<LogLine> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let from = state.lines.partition_point(|line| line.seq <= seq);
+        let mut total = 0;
+        let fits = |line: &&LogLine| {
+            let room = total < bytes;
+            total += line.message.len();
+            room
+        };
+        state.lines.range(from..).take_while(fits).cloned().collect()
     }
 
     /// The last `lines` lines that match, oldest first, then live ones if `live`.

@@ -5,6 +5,7 @@
 
 mod app_log;
 mod disk;
+pub mod drains;
 mod line;
 mod output;
 mod reader;

@@ -53,7 +53,7 @@ pub fn parse_record(record: &[u8]) -> Option<LogLine> {
 }
 
 /// Six digits and always `+00:00`, never `Z` (`logs.md` section 1).
-fn stamp(time_us: u64) -> String {
+pub(crate) fn stamp(time_us: u64) -> String {
     let time = i64::try_from(time_us).ok().and_then(|t| Timestamp::from_microsecond(t).ok()).unwrap_or(Timestamp::UNIX_EPOCH);
     time.strftime("%Y-%m-%dT%H:%M:%S%.6f+00:00").to_string()
 }

@@ -237,6 +237,7 @@ fn blank_app(ctx: &Ctx, name: String) -> Result<App> {
         in_steps: None,
         features: BTreeMap::new(),
         health_check: None,
+        acm_since: None,
     })
 }
 
@@ -296,6 +297,15 @@ fn remove_rows(tx: &mut Tx, app: &App) -> Result<()> {
     tx.delete_all(&tables::SLUG_BY_APP, &id)?;
     tx.delete_all(&tables::CONFIG, &id)?;
     tx.delete_all(&tables::FORMATION, &id)?;
+    for endpoint in tx.scan(&tables::SNI_BY_APP, &id)? {
+        tx.delete(&tables::SNI, &endpoint);
+        tx.delete_all(&tables::SNI_KEYS, &endpoint)?;
+    }
+    for drain in tx.scan(&tables::DRAIN_BY_APP, &id)? {
+        tx.delete(&tables::DRAINS, &drain);
+    }
+    tx.delete_all(&tables::SNI_BY_APP, &id)?;
+    tx.delete_all(&tables::DRAIN_BY_APP, &id)?;
     tx.delete_all(&tables::DOMAIN_BY_APP, &id)?;
     tx.delete(&tables::APP_BY_NAME, &app.name);
     tx.delete(&tables::APPS, &id);

@@ -1,73 +1,205 @@
-//! Custom domains.
+//! Custom domains: names, who has them, and which certificate answers for them.
 
-use crate::{Action, Ctx, Error, Result, Service};
-use domain::{App, AppDomain, EventBody, limits::DOMAINS_PER_APP_MAX, names};
-use store::{ReadRows, tables, tables::Present};
+use crate::{Action, Ctx, Error, On, Result, Service, access, sni};
+use domain::{App, AppDomain, EventBody, SniEndpoint, UnixMs, limits::DOMAINS_PER_APP_MAX, names};
+use store::{ReadRows, Tx, tables, tables::Present};
 use uuid::Uuid;
+
+/// A domain as it is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShownDomain {
+    /// Its row.
+    pub row: AppDomain,
+    /// The certificate that answers for it.
+    pub endpoint: Option<SniEndpoint>,
+    /// Word and sentence of its managed certificate, when those are on (`acm.md` section 2).
+    pub acm: Option<(&'static str, String)>,
+    /// Last change of any of it.
+    pub updated_at: UnixMs,
+}
+
+/// Which certificate a new domain is to have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Nothing was said.
+    Unsaid,
+    /// None, or the only one there is if it is for that name.
+    Null,
+    /// This one, by id or name.
+    Endpoint(String),
+}
 
 impl Service {
     /// Custom domains of an app.
     ///
     /// # Errors
     /// `not_found`, `forbidden`.
-    pub fn domains(&self, ctx: &Ctx, app: &str) -> Result<(App, Vec<AppDomain>)> {
+    pub fn domains(&self, ctx: &Ctx, app: &str) -> Result<(App, Vec<ShownDomain>)> {
         let app = self.app_for(ctx, Action::Read, app)?;
-        let mut domains = self.store().scan(&tables::DOMAINS, &())?;
-        domains.retain(|d| d.app == app.id);
-        Ok((app, domains))
+        let endpoints = sni::endpoints_of(self.store(), app.id)?;
+        let rows = domains_of(self.store(), app.id)?;
+        let shown = rows.into_iter().map(|row| shown(&app, row, &endpoints)).collect();
+        Ok((app, shown))
+    }
+
+    /// One custom domain by id or name.
+    ///
+    /// # Errors
+    /// `not_found`, `forbidden`.
+    pub fn domain(&self, ctx: &Ctx, app: &str, id_or_name: &str) -> Result<(App, ShownDomain)> {
+        let (app, domains) = self.domains(ctx, app)?;
+        let name = ascii(id_or_name);
+        let found = domains.into_iter().find(|d| Some(&d.row.hostname) == name.as_ref() || d.row.id.to_string() == id_or_name);
+        Ok((app, found.ok_or_else(|| Error::not_found("domain", "Couldn't find that domain name."))?))
     }
 
     /// Adds a domain.
     ///
     /// # Errors
-    /// `invalid_params` when it is no domain name, belongs to the platform or to another app.
-    pub async fn add_domain(&self, ctx: &Ctx, app: &str, hostname: &str) -> Result<(App, AppDomain)> {
+    /// `invalid_params` when it is no domain name, belongs to the platform or to another app, or when the certificate is
+    /// not for it.
+    pub async fn add_domain(&self, ctx: &Ctx, app: &str, hostname: &str, wanted: Wanted) -> Result<(App, ShownDomain)> {
         let app = self.app_for(ctx, Action::Write, app)?;
-        let hostname = names::check_domain(hostname).map_err(Error::invalid)?;
+        let hostname = ascii(hostname).unwrap_or_else(|| hostname.to_string());
+        let hostname = names::check_domain(&hostname).map_err(Error::invalid)?;
         let platform = &self.addresses().domain;
         let covers = hostname.strip_prefix("*.").is_some_and(|parent| platform.ends_with(&format!(".{parent}")));
         if hostname == *platform || hostname.ends_with(&format!(".{platform}")) || covers {
             return Err(Error::invalid(format!("{hostname} belongs to the platform; choose a domain of your own.")));
         }
-        let row = AppDomain { id: Uuid::new_v4(), app: app.id, hostname, created_at: ctx.now };
-        let (ctx, stored) = (ctx.clone(), row.clone());
-        self.store()
-            .commit(move |tx| -> Result<()> {
-                if tx.get(&tables::DOMAINS, &stored.hostname)?.is_some() {
-                    return Err(Error::invalid(format!("Domain {} is already in use.", stored.hostname)));
+        let (ctx2, id) = (ctx.clone(), app.id);
+        let mut row =
+            AppDomain { id: Uuid::new_v4(), app: id, hostname, sni_endpoint: None, created_at: ctx.now, updated_at: None };
+        let (row, endpoints) = self
+            .store()
+            .commit(move |tx| -> Result<_> {
+                if tx.get(&tables::DOMAINS, &row.hostname)?.is_some() {
+                    return Err(Error::invalid(format!("Domain {} is already in use.", row.hostname)));
                 }
-                if tx.scan(&tables::DOMAIN_BY_APP, &stored.app)?.len() >= DOMAINS_PER_APP_MAX {
+                if tx.scan(&tables::DOMAIN_BY_APP, &id)?.len() >= DOMAINS_PER_APP_MAX {
                     return Err(Error::invalid(format!("An app can have {DOMAINS_PER_APP_MAX} domains.")));
                 }
-                tx.put(&tables::DOMAINS, &stored.hostname, &stored)?;
-                tx.put(&tables::DOMAIN_BY_APP, &(stored.app, stored.hostname.clone()), &Present {})?;
-                let body = EventBody::DomainChanged { hostname: stored.hostname.clone() };
-                tx.event(ctx.now, Some(stored.app), ctx.origin(), body)?;
-                Ok(())
+                let endpoints = sni::endpoints_of(tx, id)?;
+                row.sni_endpoint = choose(&endpoints, wanted, &row.hostname)?;
+                put(tx, &ctx2, &row)?;
+                Ok((row, endpoints))
             })
             .await?;
-        Ok((app, row))
+        self.log_action(app.id, ctx, &format!("Add {} domain", row.hostname));
+        let shown = shown(&app, row, &endpoints);
+        Ok((app, shown))
+    }
+
+    /// Says which certificate answers for a domain, `None` for the platform's own.
+    ///
+    /// # Errors
+    /// `not_found`, `forbidden`, `invalid_params` when the certificate is not for that name.
+    pub async fn set_domain_endpoint(
+        &self,
+        ctx: &Ctx,
+        app: &str,
+        domain: &str,
+        endpoint: Option<String>,
+    ) -> Result<(App, ShownDomain)> {
+        let (app, found) = self.domain(ctx, app, domain)?;
+        access::check(self.store(), ctx, Action::Write, On::App(&app))?;
+        let (ctx2, id, hostname) = (ctx.clone(), app.id, found.row.hostname);
+        let (row, endpoints) = self
+            .store()
+            .commit(move |tx| -> Result<_> {
+                let row = tx.get(&tables::DOMAINS, &hostname)?.filter(|row| row.app == id);
+                let mut row = row.ok_or_else(|| Error::not_found("domain", "Couldn't find that domain name."))?;
+                let endpoints = sni::endpoints_of(tx, id)?;
+                row.sni_endpoint = match endpoint {
+                    Some(name) => Some(fitting(&endpoints, &name, &row.hostname)?),
+                    None => None,
+                };
+                row.updated_at = Some(ctx2.now);
+                put(tx, &ctx2, &row)?;
+                Ok((row, endpoints))
+            })
+            .await?;
+        let shown = shown(&app, row, &endpoints);
+        Ok((app, shown))
     }
 
     /// Removes a domain by id or name.
     ///
     /// # Errors
     /// `not_found`, `forbidden`.
-    pub async fn remove_domain(&self, ctx: &Ctx, app: &str, id_or_name: &str) -> Result<(App, AppDomain)> {
-        let (app, domains) = self.domains(ctx, app)?;
-        crate::access::check(self.store(), ctx, Action::Write, crate::On::App(&app))?;
-        let found = domains.into_iter().find(|d| d.hostname == id_or_name || d.id.to_string() == id_or_name);
-        let row = found.ok_or_else(|| Error::not_found("domain", "Couldn't find that domain name."))?;
-        let (ctx, gone) = (ctx.clone(), row.clone());
+    pub async fn remove_domain(&self, ctx: &Ctx, app: &str, id_or_name: &str) -> Result<(App, ShownDomain)> {
+        let (app, found) = self.domain(ctx, app, id_or_name)?;
+        access::check(self.store(), ctx, Action::Write, On::App(&app))?;
+        let (ctx2, gone) = (ctx.clone(), found.row.clone());
         self.store()
             .commit(move |tx| -> Result<()> {
                 tx.delete(&tables::DOMAINS, &gone.hostname);
                 tx.delete(&tables::DOMAIN_BY_APP, &(gone.app, gone.hostname.clone()));
                 let body = EventBody::DomainChanged { hostname: gone.hostname.clone() };
-                tx.event(ctx.now, Some(gone.app), ctx.origin(), body)?;
+                tx.event(ctx2.now, Some(gone.app), ctx2.origin(), body)?;
                 Ok(())
             })
             .await?;
-        Ok((app, row))
+        self.log_action(app.id, ctx, &format!("Remove {} domain", found.row.hostname));
+        Ok((app, found))
     }
+}
+
+/// Rows of an app.
+pub(crate) fn domains_of(rows: &impl ReadRows, app: domain::AppId) -> Result<Vec<AppDomain>> {
+    let mut domains = rows.scan(&tables::DOMAINS, &())?;
+    domains.retain(|d| d.app == app);
+    Ok(domains)
+}
+
+/// Writes a row with its event.
+pub(crate) fn put(tx: &mut Tx, ctx: &Ctx, row: &AppDomain) -> Result<()> {
+    tx.put(&tables::DOMAINS, &row.hostname, row)?;
+    tx.put(&tables::DOMAIN_BY_APP, &(row.app, row.hostname.clone()), &Present {})?;
+    let body = EventBody::DomainChanged { hostname: row.hostname.clone() };
+    tx.event(ctx.now, Some(row.app), ctx.origin(), body)?;
+    Ok(())
+}
+
+/// The form of a name in DNS: `bücher.example` is `xn--bcher-kva.example`.
+fn ascii(hostname: &str) -> Option<String> {
+    let (star, plain) = hostname.strip_prefix("*.").map_or(("", hostname), |plain| ("*.", plain));
+    idna::domain_to_ascii(plain).ok().map(|plain| format!("{star}{}", plain.trim_end_matches('.')))
+}
+
+fn choose(endpoints: &[SniEndpoint], wanted: Wanted, hostname: &str) -> Result<Option<Uuid>> {
+    match (wanted, endpoints) {
+        (Wanted::Endpoint(name), all) => fitting(all, &name, hostname).map(Some),
+        (Wanted::Unsaid, all) if all.len() > 1 => Err(Error::invalid(
+            "The app has several certificates; say which one the domain is to have: sni_endpoint, a name or null.",
+        )),
+        (_, [only]) if only.facts.covers(hostname) => Ok(Some(only.id)),
+        _ => Ok(None),
+    }
+}
+
+fn fitting(endpoints: &[SniEndpoint], name: &str, hostname: &str) -> Result<Uuid> {
+    let endpoint = sni::find(endpoints, name)?;
+    if !endpoint.facts.covers(hostname) {
+        return Err(Error::invalid(format!(
+            "The certificate {} is for {}, not for {hostname}.",
+            endpoint.name,
+            endpoint.facts.names.join(", ")
+        )));
+    }
+    Ok(endpoint.id)
+}
+
+fn shown(app: &App, row: AppDomain, endpoints: &[SniEndpoint]) -> ShownDomain {
+    let endpoint = endpoints.iter().find(|e| Some(e.id) == row.sni_endpoint).cloned();
+    let acm = app.acm_since.map(|_| match &endpoint {
+        Some(endpoint) => ("cert issued", format!("The uploaded certificate {} answers for it.", endpoint.name)),
+        // Clients wait until it is this or issued; anything else would keep them waiting for ever.
+        None => {
+            ("failed", "This server does not order certificates from an authority yet; upload one with certs:add.".to_string())
+        }
+    });
+    let changes = [row.updated_at, app.acm_since].into_iter().flatten();
+    let updated_at = changes.fold(row.created_at, UnixMs::max);
+    ShownDomain { row, endpoint, acm, updated_at }
 }

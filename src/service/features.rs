@@ -1,6 +1,6 @@
 //! Features of an app, and its health check: what changes how dynos are started, without starting any.
 
-use crate::{Action, Ctx, Error, Result, Service, find_app};
+use crate::{Action, Ctx, Error, On, Result, Service, access, find_app};
 use domain::{
     App, AppId, EventBody, HealthCheck,
     feature::{self, Feature},
@@ -45,6 +45,24 @@ impl Service {
             .await?;
         self.log_action(app.id, ctx, &format!("{} feature {}", if enabled { "Enable" } else { "Disable" }, found.name));
         Ok((app, found))
+    }
+
+    /// Features of accounts.
+    ///
+    /// # Errors
+    /// `forbidden`.
+    pub fn account_features(&self, ctx: &Ctx) -> Result<&'static [Feature]> {
+        access::check(self.store(), ctx, Action::Account, On::Platform)?;
+        Ok(feature::ACCOUNT_FEATURES)
+    }
+
+    /// One feature of accounts by name or id.
+    ///
+    /// # Errors
+    /// `not_found`, which makes clients look for a feature of the app; `forbidden`.
+    pub fn account_feature(&self, ctx: &Ctx, name_or_id: &str) -> Result<&'static Feature> {
+        self.account_features(ctx)?;
+        feature::find_of_account(name_or_id).ok_or_else(|| Error::not_found("feature", "Couldn't find that feature."))
     }
 
     /// The health check of an app's web dynos, if it has one.

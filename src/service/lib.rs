@@ -3,6 +3,7 @@
 //! is the business of `engine`, which reads the events.
 
 mod access;
+mod addons;
 mod apps;
 mod audit;
 mod auth;
@@ -14,6 +15,7 @@ mod config;
 mod context;
 mod couplings;
 mod domains;
+mod drains;
 mod dynos;
 mod error;
 mod features;
@@ -31,6 +33,7 @@ mod schedules;
 mod sessions;
 mod setups;
 mod slug_releases;
+mod sni;
 mod sources;
 mod teams;
 mod throttle;
@@ -46,6 +49,8 @@ pub use clients::{ClientChange, Consent, Issued, Request};
 pub use collaborators::Shared;
 pub use config::{read_config, write_config};
 pub use context::{Actor, Ctx};
+pub use domains::{ShownDomain, Wanted};
+pub use drains::{ShownDrain, read_drain_url};
 pub use error::{Error, Kind, Result};
 pub use formation::{FormationChange, Quantity, follow_slug};
 pub use log_sessions::LogRequest;
@@ -59,12 +64,13 @@ pub use releases::{ReleaseDraft, add_release, running_phase};
 pub use schedules::{Due, NewSchedule, use_slot};
 pub use sessions::{NewSession, form_token, new_form_key};
 pub use setups::{NewSetup, read_setup_env};
+pub use sni::{ShownEndpoint, read_sni_key};
 pub use sources::Source;
 pub use tokens::{NewAuthorization, Rotated};
 pub use two_factor::Enrolment;
 pub use webhooks::{HookSecrets, NewWebhook, WebhookChange, read_hook_secrets, sign};
 
-use domain::{App, AppId, Rendezvous, UnixMs, time::Clock};
+use domain::{App, AppId, Rendezvous, UnixMs, sni::Inspect, time::Clock};
 use logs::{Logs, Outputs};
 use std::{path::PathBuf, sync::Arc};
 use store::{ReadRows, Sealer, Store, tables};
@@ -81,12 +87,16 @@ pub struct Parts {
     pub store: Store,
     /// App logs.
     pub logs: Logs,
+    /// Log drains, to tell how they do.
+    pub drains: logs::drains::Drains,
     /// Build output.
     pub outputs: Outputs,
     /// Opens and seals config vars.
     pub sealer: Arc<Sealer>,
     /// Where "now" comes from.
     pub clock: Arc<dyn Clock>,
+    /// Checks uploaded certificates.
+    pub inspect: Arc<dyn Inspect>,
     /// Where clients meet processes.
     pub rendezvous: Arc<dyn Rendezvous>,
     /// SHA-256 of the certificate of the platform's port, in hexadecimal digits.
@@ -184,6 +194,11 @@ impl Service {
     /// App logs, for readers that were authorised.
     pub fn logs(&self) -> &Logs {
         &self.inner.parts.logs
+    }
+
+    /// What hands lines to receivers; for whoever starts and ends it.
+    pub fn log_drains(&self) -> &logs::drains::Drains {
+        &self.inner.parts.drains
     }
 
     /// Build output, for readers that hold its key.

@@ -3,8 +3,8 @@
 use crate::{StoreError, codec, table::Table};
 use domain::{
     Account, AccountId, App, AppDomain, AppId, Build, BuildId, Collaborator, Coupling, Dyno, DynoId, Event, Formation, KeyId,
-    Membership, Pipeline, PipelineId, Promotion, Release, ReleaseId, Schedule, ScheduleId, Setup, Slug, SlugId, SshKey, Team,
-    TeamId, Token, Webhook,
+    LogDrain, Membership, Pipeline, PipelineId, Promotion, Release, ReleaseId, Schedule, ScheduleId, Setup, Slug, SlugId,
+    SniEndpoint, SshKey, Team, TeamId, Token, Webhook,
     account::SetupLink,
     sign_in::{AuthorizationCode, Client, Secrets, Session},
     team::{Invitation, Transfer},
@@ -134,6 +134,16 @@ tables! {
     DELIVERIES = 48, "delivery", (AppId, u64) => Delivery;
     /// Config vars of a stage: pipeline, stage, piece.
     STAGE_CONFIG = 50, "stage_config", (PipelineId, u32, u32) => SealedChunk;
+    /// Uploaded certificates.
+    SNI = 51, "sni_endpoint", Uuid => SniEndpoint;
+    /// Uploaded certificates of an app.
+    SNI_BY_APP = 52, "sni_endpoint_by_app", (AppId, Uuid) => Uuid;
+    /// Private keys of uploaded certificates: endpoint, piece.
+    SNI_KEYS = 53, "sni_key", (Uuid, u32) => SealedChunk;
+    /// Log drains.
+    DRAINS = 54, "log_drain", Uuid => LogDrain;
+    /// Log drains of an app.
+    DRAIN_BY_APP = 55, "log_drain_by_app", (AppId, Uuid) => Uuid;
 }
 
 /// The key of the schema number in [`META`].

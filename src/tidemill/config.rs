@@ -109,9 +109,12 @@ pub struct Flags {
     /// Let builds fetch sources and buildpack archives from private addresses: true or false [default: false]
     #[arg(long, env = "TIDEMILL_ALLOW_PRIVATE_SOURCES")]
     allow_private_sources: Option<String>,
-    /// Let webhooks go to private addresses: true or false [default: false]
+    /// Let webhooks and log drains lead to private addresses: true or false [default: false]
     #[arg(long, env = "TIDEMILL_ALLOW_PRIVATE_TARGETS")]
     allow_private_targets: Option<String>,
+    /// File of certificate authorities (PEM) that log drains trust besides those of the system [default: none]
+    #[arg(long, env = "TIDEMILL_DRAIN_CA_FILE")]
+    drain_ca_file: Option<String>,
     /// Stop all dynos when the daemon ends: true or false; without it they live on and are taken back [default: false]
     #[arg(long, env = "TIDEMILL_STOP_DYNOS")]
     stop_dynos: Option<String>,
@@ -156,6 +159,7 @@ struct FileValues {
     rate_limit_per_hour: Option<toml::Value>,
     allow_private_sources: Option<toml::Value>,
     allow_private_targets: Option<toml::Value>,
+    drain_ca_file: Option<toml::Value>,
     stop_dynos: Option<toml::Value>,
     shutdown_s: Option<toml::Value>,
 }
@@ -203,6 +207,7 @@ pub struct Config {
     pub rate_limit_per_hour: u32,
     pub allow_private_sources: bool,
     pub allow_private_targets: bool,
+    pub drain_ca_file: Option<PathBuf>,
     pub stop_dynos: bool,
     pub shutdown_s: u64,
 }
@@ -389,6 +394,7 @@ pub fn read(flags: Flags) -> Result<Config, Vec<String>> {
         rate_limit_per_hour: u32::try_from(number!(rate_limit_per_hour, 100_000, 60, 1 << 30)).unwrap_or(100_000),
         allow_private_sources: switch!(allow_private_sources),
         allow_private_targets: switch!(allow_private_targets),
+        drain_ca_file: parsed!(drain_ca_file, None, |t| path(t).map(Some)),
         stop_dynos: switch!(stop_dynos),
         shutdown_s: number!(shutdown_s, 30, 0, 3600),
     };

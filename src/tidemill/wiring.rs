@@ -12,7 +12,10 @@ use domain::{restart::Backoff, time::Clock};
 use engine::{Engine, Meetings};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use logs::{Logs, Outputs};
+use logs::{
+    Logs, Outputs,
+    drains::{Drains, Trust},
+};
 use router::{Control, Doors, Listener, Meet, Router, Shutdown};
 use runtime::{
     Runtime,
@@ -101,14 +104,18 @@ pub fn open_service(
         );
     }
     let logs = Logs::open(&data.join("logs")).context("open the logs")?;
+    let trust = Trust::new(config.allow_private_targets, config.drain_ca_file.clone());
+    let drains = Drains::open(logs.clone(), &data.join("logs/drains"), trust).context("open the log drains")?;
     let outputs = Outputs::open(&data.join("outputs")).context("open the build outputs")?;
     let sealer = Arc::new(Sealer::load_or_create(&data.join("keys/master.key")).context("open the key")?);
     let service = Service::new(service::Parts {
         store: store.clone(),
         logs: logs.clone(),
+        drains,
         outputs: outputs.clone(),
         sealer: sealer.clone(),
         clock: Arc::new(SystemClock),
+        inspect: Arc::new(certs::inspect::Inspector),
         rendezvous: meetings,
         certificate: own_certificate(config)?.fingerprint,
         addresses: Addresses { scheme: "http", domain: config.domain.clone(), port: (port != 80).then_some(port) },
@@ -130,13 +137,13 @@ fn own_certificate(config: &Config) -> Result<certs::own::Own> {
 }
 
 /// Attached clients and git over SSH are the control plane's business.
-fn doors(config: &Config, engine: &Engine, ssh: &Ssh) -> Result<Doors> {
+fn doors(server: Arc<rustls::ServerConfig>, engine: &Engine, ssh: &Ssh) -> Doors {
     let (engine, handle) = (engine.clone(), tokio::runtime::Handle::current());
     let meet: Meet = Arc::new(move |line, stream| {
         let engine = engine.clone();
         handle.spawn(async move { engine.meet(line, stream).await });
     });
-    Ok(Doors { ssh: ssh.pass(), tls: own_certificate(config)?.server.into(), meet })
+    Doors { ssh: ssh.pass(), tls: server.into(), meet }
 }
 
 /// The control plane behind the router: API, pages and git on the platform's own hosts. It runs on the control plane's
@@ -181,7 +188,6 @@ async fn driver(config: &Config, data: &Path, native: &Arc<NativeRuntime>) -> Re
     Ok(Arc::new(if needed { Choice::minding(docker, native.clone()) } else { Choice::with_images_on(native.clone(), docker) }))
 }
 
-/// What the engine is told of the configuration.
 /// Numbers and folders of the engine.
 fn settings(config: &Config, data: &Path) -> engine::Settings {
     engine::Settings {
@@ -199,6 +205,22 @@ fn settings(config: &Config, data: &Path) -> engine::Settings {
         capacity_bytes: config.capacity_bytes(),
         starts_at_once: config.starts_at_once,
         allow_private_targets: config.allow_private_targets,
+    }
+}
+
+/// Serves on the socket until the shutdown; tells whether all requests ended in time.
+async fn listen(
+    (socket, port, doors): (std::net::TcpListener, u16, Option<Doors>),
+    router: Arc<Router>,
+    shutdown: Shutdown,
+    grace: Duration,
+) -> bool {
+    match TcpListener::from_std(socket) {
+        Ok(socket) => Listener { socket, proto: "http", port, doors }.serve(router, shutdown, grace).await,
+        Err(e) => {
+            tracing::error!(error = %e, "tidemill.listener_failed");
+            false
+        }
     }
 }
 
@@ -252,6 +274,8 @@ pub async fn start(config: Config) -> Result<Platform> {
         time_limit: Duration::from_secs(config.build_timeout_s),
         tree_bytes_max: config.tree_mb_max << 20,
     });
+    let own = own_certificate(&config)?.server;
+    let certificates = certs::serving::Certificates::new(&own);
     let engine = Engine::start(engine::Parts {
         store: store.clone(),
         service: service.clone(),
@@ -259,6 +283,7 @@ pub async fn start(config: Config) -> Result<Platform> {
         builder,
         meetings,
         router: router.clone(),
+        certificates: certificates.clone(),
         logs: logs.clone(),
         outputs,
         sealer,
@@ -281,21 +306,9 @@ pub async fn start(config: Config) -> Result<Platform> {
     let shutdown = Shutdown::new();
     let grace = Duration::from_secs(config.shutdown_s);
     let std_socket = socket.into_std()?;
-    let doors = Some(doors(&config, &engine, &ssh)?);
-    let listening = router_runtime.spawn({
-        let shutdown = shutdown.clone();
-        async move {
-            match TcpListener::from_std(std_socket) {
-                Ok(socket) => {
-                    Listener { socket, proto: "http", port: address.port(), doors }.serve(router, shutdown, grace).await
-                }
-                Err(e) => {
-                    tracing::error!(error = %e, "tidemill.listener_failed");
-                    false
-                }
-            }
-        }
-    });
+    let doors = Some(doors(certificates.server(&own), &engine, &ssh));
+    let listener = (std_socket, address.port(), doors);
+    let listening = router_runtime.spawn(listen(listener, router, shutdown.clone(), grace));
     Ok(Platform { service, address, ssh, engine, store, logs, shutdown, router_runtime, listening, config })
 }
 
@@ -312,6 +325,7 @@ impl Platform {
         if self.config.stop_dynos {
             self.engine.stop_all(DYNO_STOP_LIMIT).await;
         }
+        self.service.log_drains().close().await;
         self.logs.flush();
         if let Err(e) = self.store.close().await {
             tracing::warn!(error = %e, "tidemill.close: the last export could not be written; the journal has everything");

@@ -2,6 +2,7 @@
 //! (`platform-api.md` section 13).
 
 pub mod attach;
+mod network;
 pub mod oauth;
 mod pipelines;
 mod range;
@@ -10,6 +11,7 @@ mod teams;
 mod types;
 mod webhooks;
 
+pub use network::*;
 pub use pipelines::*;
 pub use range::{Order, Range};
 pub use setups::*;

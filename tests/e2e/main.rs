@@ -1,15 +1,19 @@
 //! End to end: the real binary with real git, HTTP clients and apps.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
 
+mod addons;
 mod api;
 mod apps;
 mod attach;
 mod bad_input;
+mod certs;
 mod command_line;
 mod concurrency;
 mod contract;
 mod disk;
 mod docker;
+mod domains;
+mod drains;
 mod git;
 mod git_clients;
 mod house;

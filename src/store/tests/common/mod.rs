@@ -31,6 +31,7 @@ pub fn app(n: u64) -> App {
         in_steps: None,
         features: Default::default(),
         health_check: None,
+        acm_since: None,
     }
 }
 

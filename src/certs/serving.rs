@@ -1,0 +1,118 @@
+//! Which certificate answers a handshake: by the name that the client asks for, from an immutable snapshot.
+
+use arc_swap::ArcSwap;
+use rustls::{
+    ServerConfig,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    server::{ClientHello, ResolvesServerCert},
+    sign::CertifiedKey,
+};
+use std::{collections::HashMap, sync::Arc};
+
+/// A certificate that is ready to serve; cheap to clone.
+pub type Ready = Arc<CertifiedKey>;
+
+/// What answers for which name.
+#[derive(Default)]
+pub struct Snapshot {
+    /// By host name. `None` says that the platform's own certificate answers, whatever wildcard there is: the name is
+    /// another app's.
+    pub hosts: HashMap<String, Option<Ready>>,
+    /// By what follows the first label.
+    pub wildcards: HashMap<String, Ready>,
+}
+
+/// Chain and key, checked to belong together.
+pub(crate) fn certified(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<CertifiedKey, rustls::Error> {
+    CertifiedKey::from_der(chain, key, &rustls::crypto::ring::default_provider())
+}
+
+/// Makes a stored certificate ready.
+///
+/// # Errors
+/// The reason; it holds nothing of the key.
+pub fn ready(chain: &str, key: &str) -> Result<Ready, String> {
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(chain.as_bytes()).collect();
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|_| "the private key does not parse".to_string())?;
+    certified(chain.map_err(|e| e.to_string())?, key).map(Arc::new).map_err(|e| e.to_string())
+}
+
+/// The choice; handshakes in progress keep what they chose.
+pub struct Certificates {
+    snapshot: ArcSwap<Snapshot>,
+    own: Arc<dyn ResolvesServerCert>,
+}
+
+impl Certificates {
+    /// Nothing but the platform's own certificate, that of `own`.
+    pub fn new(own: &ServerConfig) -> Arc<Self> {
+        Arc::new(Self { snapshot: ArcSwap::default(), own: own.cert_resolver.clone() })
+    }
+
+    /// From now on `snapshot` answers.
+    pub fn publish(&self, snapshot: Snapshot) {
+        self.snapshot.store(Arc::new(snapshot));
+    }
+
+    /// `own` with this choice in place of its one certificate.
+    pub fn server(self: &Arc<Self>, own: &ServerConfig) -> Arc<ServerConfig> {
+        let mut server = own.clone();
+        server.cert_resolver = self.clone();
+        Arc::new(server)
+    }
+
+    fn find(&self, host: &str) -> Option<Ready> {
+        let snapshot = self.snapshot.load();
+        if let Some(found) = snapshot.hosts.get(host) {
+            return found.clone();
+        }
+        snapshot.wildcards.get(host.split_once('.')?.1).cloned()
+    }
+}
+
+impl std::fmt::Debug for Certificates {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Certificates")
+    }
+}
+
+impl ResolvesServerCert for Certificates {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Ready> {
+        // The library gives the name in lower case.
+        let uploaded = hello.server_name().and_then(|host| self.find(host));
+        uploaded.or_else(|| self.own.resolve(hello))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use certs_rcgen::{CertificateParams, KeyPair};
+
+    fn certificate(name: &str) -> Ready {
+        let key = KeyPair::generate().unwrap();
+        let made = CertificateParams::new(vec![name.to_string()]).unwrap().self_signed(&key).unwrap();
+        ready(&made.pem(), &key.serialize_pem()).unwrap()
+    }
+
+    #[test]
+    fn the_exact_name_goes_before_the_wildcard_and_a_foreign_name_gets_neither() {
+        let dir = tempfile::tempdir().unwrap();
+        let own = crate::own::load_or_create(dir.path(), "localhost").unwrap();
+        let certificates = Certificates::new(&own.server);
+        let (exact, wild) = (certificate("a.example.com"), certificate("*.example.com"));
+        assert!(certificates.find("a.example.com").is_none());
+        certificates.publish(Snapshot {
+            hosts: HashMap::from([("a.example.com".into(), Some(exact.clone())), ("b.example.com".into(), None)]),
+            wildcards: HashMap::from([("example.com".into(), wild.clone())]),
+        });
+        let same = |host: &str, expected: &Ready| certificates.find(host).is_some_and(|found| Arc::ptr_eq(&found, expected));
+        assert!(same("a.example.com", &exact) && same("c.example.com", &wild));
+        for none in ["b.example.com", "x.y.example.com", "example.com", "localhost"] {
+            assert!(certificates.find(none).is_none(), "{none}");
+        }
+    }
+}
