@@ -199,25 +199,6 @@ impl Service {
             .await
     }
 
-    /// Sets the password of an account from the server itself and ends its browser sessions.
-    ///
-    /// # Errors
-    /// `not_found`, `invalid_params`.
-    pub async fn reset_password(&self, email: &str, new: String) -> Result<()> {
-        let email = check_email(email)?;
-        check_password(&new, &email)?;
-        let phc = self.hash_password(new).await?;
-        let ctx = Ctx::platform(self.parts().clock.now());
-        self.store()
-            .commit(move |tx| {
-                let id = tx.get(&tables::ACCOUNT_BY_EMAIL, &email)?;
-                let id = id.ok_or_else(|| Error::not_found("user", format!("There is no account {email}.")))?;
-                put_password(tx, &ctx, id, phc)?;
-                sessions::end_all(tx, &ctx, id, None)
-            })
-            .await
-    }
-
     /// True when the actor can sign in with a password.
     ///
     /// # Errors
