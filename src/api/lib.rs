@@ -75,10 +75,10 @@ use std::sync::Arc;
 pub fn router(service: Service, settings: Settings) -> Router {
     let endpoints = routes::router()
         .merge(oauth::open_routes())
-        .layer(DefaultBodyLimit::max(API_BODY_BYTES_MAX))
-        .layer(middleware::from_fn(problem::note_route))
         .fallback(refusals::unknown)
         .method_not_allowed_fallback(refusals::wrong_method)
+        .layer(DefaultBodyLimit::max(API_BODY_BYTES_MAX))
+        .layer(middleware::from_fn(problem::note_route))
         .with_state(service.clone());
     let contract = Arc::new(Contract::new(endpoints, settings));
     let serve = move |request: Request| {

@@ -41,7 +41,7 @@ pub(crate) fn told(asked: &Asked, response: Response) -> Response {
     };
     let vendor = asked.header(&header::ACCEPT).is_some_and(|accept| accept.contains(VENDOR));
     let matched = response.extensions().get::<Matched>().map(|m| m.0.as_str());
-    let own = matched.is_some_and(|path| published::is_own(asked.method.as_str(), path));
+    let own = matched.is_some_and(published::is_own);
     let (mut parts, _) = response.into_parts();
     parts.headers.remove(header::CONTENT_LENGTH);
     if own && !vendor {

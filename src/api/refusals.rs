@@ -20,7 +20,7 @@ const ENTERPRISE: &str =
 const IDENTITY: &str =
     "Identity providers for single sign-on are not offered; people sign in here, with two factors if they like.";
 const BILLING: &str =
-    "Nothing is billed by this installation to a card or an account with Heroku; usage is at /apps/APP/usage.";
+    "Nothing is billed by this installation, so there is nothing to pay; GET /apps/APP/formation says what an app takes.";
 const CI: &str = "Test runs are not offered; run tests in a CI of your choice and deploy when they pass.";
 const REVIEW: &str = "Review apps are not offered; make an app per branch with POST /apps and push the branch to it.";
 const PROVIDER: &str = "The interface for add-on providers is not offered; add-ons of this installation are run by it.";
@@ -48,9 +48,21 @@ const KEYS: &str = "SSH keys are not offered at this address; push over HTTPS wi
 const RESULT: &str =
     "The result of a build is in the build itself: GET /apps/APP/builds/BUILD has status and output_stream_url.";
 
+const CACHE: &str =
+    "The cache of builds can not be emptied by a call; it goes with the app, and buildpacks refresh it by themselves.";
+const CANCEL: &str =
+    "Builds can not be cancelled; each ends at the time limit of builds at the latest, and the next one waits for it.";
+const SLUGS: &str =
+    "Slugs are made by builds: push with git, or POST /apps/APP/builds; POST /apps/APP/releases takes the id of a slug.";
+const USAGE: &str = "Usage is not counted for add-ons; GET /apps/APP/formation says what an app takes.";
+
 /// The rows; the first that fits counts.
 pub const REFUSALS: &[Refusal] = &[
     ("GET", "/apps/{}/builds/{}/result", 410, "gone", RESULT),
+    ("DELETE", "/apps/{}/build-cache", 404, "not_found", CACHE),
+    ("DELETE", "/apps/{}/builds/{}", 422, "invalid_params", CANCEL),
+    ("POST", "/apps/{}/slugs", 404, "not_found", SLUGS),
+    ("GET", "/apps/{}/usage", 404, "not_found", USAGE),
     ("POST", "/spaces", 422, "invalid_params", SPACES),
     ("*", "/spaces/**", 404, "not_found", SPACES),
     ("GET", "/teams/{}/spaces", 404, "not_found", SPACES),

@@ -167,6 +167,13 @@ fn control(app: axum::Router) -> Control {
     })
 }
 
+/// Git, pages and the API on one port.
+fn pages(config: &Config, service: &Service, receiver: git::Receiver) -> axum::Router {
+    let settings = api::Settings { calls_per_hour: config.rate_limit_per_hour };
+    let api = api::router(service.clone(), settings);
+    git::router(receiver).merge(dashboard::router(service.clone())).fallback_service(api)
+}
+
 /// What runs dynos. Beside the native driver an engine that answers runs images.
 async fn driver(config: &Config, data: &Path, native: &Arc<NativeRuntime>) -> Result<Arc<dyn Runtime>> {
     let run_dir = data.join("run/docker");
@@ -250,11 +257,7 @@ pub async fn start(config: Config) -> Result<Platform> {
     let limits = git::Limits { push_bytes_max: config.push_mb_max << 20, tree_bytes_max: config.tree_mb_max << 20 };
     let receiver = git::Receiver::start(service.clone(), &data.join("repositories"), &data.join("run"), limits)
         .context("start the git receiver")?;
-    let limits_of_api = api::Settings { calls_per_hour: config.rate_limit_per_hour };
-    let pages = git::router(receiver.clone())
-        .merge(dashboard::router(service.clone()))
-        .fallback_service(api::router(service.clone(), limits_of_api));
-    let router = Router::new(config.domain.clone(), control(pages), logs.clone());
+    let router = Router::new(config.domain.clone(), control(pages(&config, &service, receiver.clone())), logs.clone());
     let allow_private = config.allow_private_sources;
     let builder = Arc::new(builder::Builder {
         runtime: native, // builds are slugs' business, whatever runs dynos
