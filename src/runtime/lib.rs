@@ -117,6 +117,19 @@ pub struct Exec {
     pub stdio: Stdio,
 }
 
+/// How long a process may take what it was sent after who sent it has left.
+const LAST_INPUT_LIMIT: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// Passes input on until there is no more, or a little longer than until who sent it has `gone`. False when it stands still,
+/// because the process takes none.
+pub(crate) async fn pass_until(passing: impl Future<Output = ()>, gone: impl Future<Output = ()>) -> bool {
+    tokio::pin!(passing);
+    tokio::select! {
+        () = &mut passing => true,
+        () = gone => tokio::time::timeout(LAST_INPUT_LIMIT, passing).await.is_ok(),
+    }
+}
+
 /// A process that was started by [`Runtime::exec`]. Dropping both ends hangs it up: SIGHUP to its group.
 #[derive(Debug)]
 pub struct Running {

@@ -129,9 +129,9 @@ fn own_certificate(config: &Config) -> Result<certs::own::Own> {
 /// Attached clients are the control plane's business.
 fn doors(config: &Config, engine: &Engine) -> Result<Doors> {
     let (engine, handle) = (engine.clone(), tokio::runtime::Handle::current());
-    let meet: Meet = Arc::new(move |line, stream| {
+    let meet: Meet = Arc::new(move |caller| {
         let engine = engine.clone();
-        handle.spawn(async move { engine.meet(line, stream).await });
+        handle.spawn(async move { engine.meet(caller).await });
     });
     Ok(Doors { tls: own_certificate(config)?.server.into(), meet })
 }

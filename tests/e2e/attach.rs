@@ -265,6 +265,33 @@ fn one_off_odd_clients_and_commands_harm_nobody() {
     assert!(!platform.output().contains("panicked"), "{}", platform.output());
 }
 
+/// More than all queues on the way to a process hold, so that they stand still, and less than what is read ahead besides.
+const STALLED_BYTES: usize = 750_000;
+
+#[test]
+fn one_off_whose_client_leaves_while_it_takes_no_input_is_hung_up() {
+    on_both_drivers(&[], |platform| {
+        deploy(platform);
+        let deaf = |command: &str| json!({ "command": command, "attach": true, "force_no_tty": true });
+        let (dyno, mut connection) = attach(platform, deaf("echo ready; sleep 1000"));
+        read_until(&mut connection, "ready");
+        connection.write_all(&[b'x'; STALLED_BYTES]).unwrap();
+        drop(connection);
+        let log = platform.wait_log("shop", &format!("heroku[{}]: Process exited with status 129", dyno.name));
+        assert!(log.contains(&format!("heroku[{}]: Client connection closed", dyno.name)), "{log}");
+        // So is a further process.
+        let path = "/apps/shop/dynos/web.1";
+        let inside = start(platform, path, deaf("echo ready; sleep 1000"));
+        let mut connection = connect(platform, &inside.secret);
+        read_until(&mut connection, "ready");
+        let pid = || platform.cli(&["run:inside", "web.1", "-a", "shop", "--", "pgrep -fc '^sleep 1000'"]).stdout;
+        assert_eq!(String::from_utf8_lossy(&pid()).trim(), "1");
+        connection.write_all(&[b'x'; STALLED_BYTES]).unwrap();
+        drop(connection);
+        eventually("it is hung up", || (String::from_utf8_lossy(&pid()).trim() == "0").then_some(()));
+    });
+}
+
 #[test]
 fn a_client_that_only_begins_a_handshake_does_not_hold_up_the_end() {
     let mut platform = Platform::start();
