@@ -11,6 +11,7 @@ mod disk;
 mod dynos;
 mod environment;
 mod fetch;
+mod images;
 mod memory;
 mod metadata;
 mod one_offs;
@@ -162,6 +163,7 @@ impl Engine {
             engine.shared.routes.refresh(&engine.shared.parts, app.id)?;
             engine.wake(app.id);
         }
+        images::look_soon(&engine);
         engine.start_scheduler()?;
         tokio::spawn(disk::watch(engine.clone()));
         tokio::spawn(engine.clone().follow_events(committed, from + 1));

@@ -253,6 +253,15 @@ pub struct Stats {
     pub oom_kills: u64,
 }
 
+/// What [`Runtime::build_image`] made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BuiltImage {
+    /// Its name, as in [`ImageBuild::tag`].
+    pub tag: String,
+    /// Content address.
+    pub id: String,
+}
+
 /// How a cage stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inspection {
@@ -357,6 +366,16 @@ pub trait Runtime: Send + Sync {
     /// [`Capabilities::images`].
     async fn build_image(&self, _build: ImageBuild, _output: Said) -> Result<String, RuntimeError> {
         Err(RuntimeError::Unsupported("images need a container engine on this server; see docker_host".into()))
+    }
+
+    /// All images that this platform has built and not removed, by each of their names.
+    async fn built_images(&self) -> Result<Vec<BuiltImage>, RuntimeError> {
+        Ok(Vec::new())
+    }
+
+    /// Takes a name from an image; one without names and dynos is gone. No such name is fine.
+    async fn remove_image(&self, _tag: &str) -> Result<(), RuntimeError> {
+        Ok(())
     }
 
     /// What this driver can do here.
