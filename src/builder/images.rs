@@ -4,6 +4,7 @@ use crate::{
     build::{BuildError, BuildRequest, BuildResult, Builder, failed},
     heroku_yml,
 };
+use domain::AppId;
 use logs::Output;
 use runtime::ImageBuild;
 use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
@@ -11,6 +12,13 @@ use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 /// Name of the stack.
 pub const CONTAINER: &str = "container";
 const FILE: &str = "heroku.yml";
+/// What images are called; the app follows.
+const IMAGE_PREFIX: &str = "tidemill-app-";
+
+/// The app for which an image of this name was built, if that was here.
+pub fn app_of_image(tag: &str) -> Option<AppId> {
+    tag.strip_prefix(IMAGE_PREFIX)?.split_once('/')?.0.parse().ok()
+}
 
 impl Builder {
     pub(crate) async fn build_images(
@@ -36,7 +44,7 @@ impl Builder {
                 context: path.parent().unwrap_or(source).to_path_buf(),
                 dockerfile: name.to_string_lossy().into_owned(),
                 arguments: yml.arguments.clone(),
-                tag: format!("tidemill-app-{}/{}:{}", request.app, ptype.to_lowercase(), request.id),
+                tag: format!("{IMAGE_PREFIX}{}/{}:{}", request.app, ptype.to_lowercase(), request.id),
                 limits: self.limits,
                 network: self.image_network.clone(),
             };

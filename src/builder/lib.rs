@@ -16,7 +16,7 @@ mod yaml;
 
 pub use archive::{ArchiveError, Limits as ArchiveLimits, Owner, read_file, unpack};
 pub use build::{BuildError, BuildRequest, BuildResult, Builder};
-pub use images::CONTAINER;
+pub use images::{CONTAINER, app_of_image};
 pub use slug::{PackedSlug, SlugError, file_checksum, pack, unpack_slug};
 pub use stacks::{Imported, StackError, Stacks};
 pub use tree::remove_tree;

@@ -1,7 +1,7 @@
 //! The actor of one app: look, plan, act, wait.
 
 use crate::{
-    Engine, dynos, one_offs,
+    Engine, dynos, images, one_offs,
     rows::{self, View},
     sleep,
 };
@@ -178,4 +178,5 @@ pub fn clean_up(engine: &Engine, app: AppId) {
             }
         }
     }
+    images::look_soon(engine);
 }

@@ -21,6 +21,9 @@ use store::{ReadRows, StoreError, tables};
 
 /// Requests in flight may take this long before SIGTERM is sent; then they have the dyno's own grace.
 const DRAIN_LIMIT: Duration = Duration::from_secs(20);
+/// Between tries to remove a cage whose engine does not answer.
+const REMOVE_AGAIN: Duration = Duration::from_secs(5);
+
 /// A slot to fill.
 pub struct Wish {
     pub app: AppId,
@@ -318,11 +321,16 @@ async fn ended(engine: &Engine, dyno: &Dyno, sink: &DynoSink) -> Result<(), Stor
     engine.shared.routes.refresh(&engine.shared.parts, dyno.app)
 }
 
-/// Cage, folder, user and port.
+/// Cage, folder, user and port. Where the cage can not be removed now, its user stays its own until that has been done.
 pub async fn release_resources(engine: &Engine, dyno: &Dyno) {
     let shared = &engine.shared;
-    if let Err(e) = shared.parts.runtime.remove(dyno.id).await {
-        tracing::warn!(error = %e, dyno = %dyno.id, "engine.cage_left");
+    match shared.parts.runtime.remove(dyno.id).await {
+        Ok(()) => shared.users.give_back(dyno.user_slot),
+        Err(e) => {
+            tracing::warn!(error = %e, dyno = %dyno.id, "engine.cage_left: tried again until it is gone");
+            shared.users.reserve(dyno.user_slot);
+            tokio::spawn(remove_later(engine.clone(), dyno.clone()));
+        }
     }
     shared.parts.logs.app(dyno.app).forget(dyno.id);
     let home = home(engine, dyno);
@@ -332,6 +340,15 @@ pub async fn release_resources(engine: &Engine, dyno: &Dyno) {
     {
         tracing::warn!(error = %e, dyno = %dyno.id, "engine.folder_left");
     }
-    shared.users.give_back(dyno.user_slot);
     dyno.port.into_iter().for_each(|port| shared.ports.give_back(port));
+}
+
+async fn remove_later(engine: Engine, dyno: Dyno) {
+    while !engine.is_closing() {
+        tokio::time::sleep(REMOVE_AGAIN).await;
+        if engine.shared.parts.runtime.remove(dyno.id).await.is_ok() {
+            engine.shared.users.give_back(dyno.user_slot);
+            return;
+        }
+    }
 }

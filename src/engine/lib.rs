@@ -14,6 +14,7 @@ mod dynos;
 mod environment;
 mod fetch;
 mod guard;
+mod images;
 mod memory;
 mod metadata;
 mod one_offs;
@@ -184,6 +185,7 @@ impl Engine {
         }
         engine.shared.certificates.refresh(&engine.shared.parts)?;
         drains::refresh(&engine.shared.parts)?;
+        images::look_soon(&engine);
         engine.start_scheduler()?;
         promotions::take_up(&engine)?;
         webhooks::start(&engine)?;

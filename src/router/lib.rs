@@ -7,6 +7,7 @@
 
 mod access_log;
 mod code;
+mod hang_up;
 mod headers;
 mod listener;
 mod probe;
@@ -18,7 +19,8 @@ mod traffic;
 mod upstream;
 
 pub use code::Code;
-pub use listener::{Doors, Listener, Meet, Pass, Shutdown, Stream};
+pub use hang_up::HangUp;
+pub use listener::{Caller, Doors, Listener, Meet, Pass, Shutdown, Stream};
 pub use probe::probe;
 pub use proxy::{Body, BoxError, Client, Control, ControlFuture, Router};
 pub use table::{AppRoute, Backend, Claim, Table};

@@ -1,7 +1,7 @@
 //! Accepting connections, and ending them in order.
 
 use crate::{
-    Router,
+    HangUp, Router,
     proxy::{Body, Peer},
 };
 use bytes::BufMut;
@@ -39,8 +39,18 @@ const SSH_GREETING: &[u8] = b"SSH-";
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-/// Takes a client that came over TLS and said a line that is no HTTP: a secret of an attached process.
-pub type Meet = Arc<dyn Fn(String, Box<dyn Stream>) + Send + Sync>;
+/// A client that came over TLS and said a line that is no HTTP: a secret of an attached process.
+pub struct Caller {
+    /// That line, without its end.
+    pub line: String,
+    /// What follows it, and the way back.
+    pub stream: Box<dyn Stream>,
+    /// Tells that it has gone also while nobody reads.
+    pub hang_up: HangUp,
+}
+
+/// Takes a client that wants to be attached.
+pub type Meet = Arc<dyn Fn(Caller) + Send + Sync>;
 
 /// Takes a client that greeted with [`SSH_GREETING`], until it is done.
 pub type Pass = Arc<dyn Fn(Box<dyn Stream>, SocketAddr) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
@@ -131,12 +141,10 @@ async fn connection(stream: TcpStream, peer: Peer, router: Arc<Router>, doors: O
                 secured = tokio::time::timeout(HEAD_LIMIT, secured(stream, &doors)) => secured,
                 _ = end.wait_for(|end| *end) => return, // it has not asked for anything
             };
-            if let Ok(Ok((line, stream))) = secured {
-                if line.contains(" HTTP/") {
-                    http(stream, Peer { proto: "https", ..peer }, router, end).await;
-                } else {
-                    (doors.meet)(line, Box::new(stream));
-                }
+            match secured {
+                Ok(Ok(Secured::Http(stream))) => http(stream, Peer { proto: "https", ..peer }, router, end).await,
+                Ok(Ok(Secured::Caller(caller))) => (doors.meet)(caller),
+                Ok(Err(_)) | Err(_) => {} // no TLS, or nothing was said
             }
         }
         (Ok(Ok(1)), Some(doors)) if first[0] == SSH_GREETING[0] => {
@@ -174,8 +182,15 @@ fn with_start<S: Stream>(start: Vec<u8>, stream: S) -> impl Stream + use<S> {
     tokio::io::join(std::io::Cursor::new(start).chain(reader), writer)
 }
 
-/// The handshake, and the first line without its end; the stream still has it.
-async fn secured(stream: TcpStream, doors: &Doors) -> std::io::Result<(String, impl Stream + use<>)> {
+/// What came over TLS.
+enum Secured {
+    /// The stream still has the first line.
+    Http(Box<dyn Stream>),
+    Caller(Caller),
+}
+
+/// The handshake and the first line.
+async fn secured(stream: TcpStream, doors: &Doors) -> std::io::Result<Secured> {
     let mut stream = doors.tls.accept(stream).await?;
     let mut head = Vec::with_capacity(256);
     let end = loop {
@@ -190,9 +205,15 @@ async fn secured(stream: TcpStream, doors: &Doors) -> std::io::Result<(String, i
         }
     };
     let line = String::from_utf8_lossy(&head[..end]).trim_end_matches('\r').to_string();
+    let http = line.contains(" HTTP/");
     // A request keeps its line; the secret of an attached client is not for its process.
-    let rest = if line.contains(" HTTP/") { head } else { head.split_off((end + 1).min(head.len())) };
-    Ok((line, with_start(rest, stream)))
+    let rest = if http { head } else { head.split_off((end + 1).min(head.len())) };
+    let hang_up = if http { None } else { Some(HangUp::of(stream.get_ref().0)?) };
+    let stream = Box::new(with_start(rest, stream));
+    Ok(match hang_up {
+        None => Secured::Http(stream),
+        Some(hang_up) => Secured::Caller(Caller { line, stream, hang_up }),
+    })
 }
 
 /// Serves HTTP; after `end` the request in progress is its last.

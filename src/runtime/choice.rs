@@ -1,7 +1,8 @@
 //! Two drivers as one: the main one, and one for what only it can run. An engine beside the native driver runs images.
 
 use crate::{
-    Capabilities, Exec, Exit, ImageBuild, Input, Inspection, Root, Running, Runtime, RuntimeError, Said, Sink, Spec, Stats,
+    BuiltImage, Capabilities, Exec, Exit, ImageBuild, Input, Inspection, Root, Running, Runtime, RuntimeError, Said, Sink,
+    Spec, Stats,
 };
 use async_trait::async_trait;
 use domain::DynoId;
@@ -127,6 +128,16 @@ impl Runtime for Choice {
     async fn build_image(&self, build: ImageBuild, output: Said) -> Result<String, RuntimeError> {
         let builds = if self.images_on_other { &self.other } else { &self.main };
         builds.build_image(build, output).await
+    }
+
+    async fn built_images(&self) -> Result<Vec<BuiltImage>, RuntimeError> {
+        let builds = if self.images_on_other { &self.other } else { &self.main };
+        builds.built_images().await
+    }
+
+    async fn remove_image(&self, tag: &str) -> Result<(), RuntimeError> {
+        let builds = if self.images_on_other { &self.other } else { &self.main };
+        builds.remove_image(tag).await
     }
 
     fn capabilities(&self) -> Capabilities {

@@ -117,6 +117,19 @@ pub struct Exec {
     pub stdio: Stdio,
 }
 
+/// How long a process may take what it was sent after who sent it has left.
+const LAST_INPUT_LIMIT: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// Passes input on until there is no more, or a little longer than until who sent it has `gone`. False when it stands still,
+/// because the process takes none.
+pub(crate) async fn pass_until(passing: impl Future<Output = ()>, gone: impl Future<Output = ()>) -> bool {
+    tokio::pin!(passing);
+    tokio::select! {
+        () = &mut passing => true,
+        () = gone => tokio::time::timeout(LAST_INPUT_LIMIT, passing).await.is_ok(),
+    }
+}
+
 /// A process that was started by [`Runtime::exec`]. Dropping both ends hangs it up: SIGHUP to its group.
 #[derive(Debug)]
 pub struct Running {
@@ -240,6 +253,15 @@ pub struct Stats {
     pub oom_kills: u64,
 }
 
+/// What [`Runtime::build_image`] made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BuiltImage {
+    /// Its name, as in [`ImageBuild::tag`].
+    pub tag: String,
+    /// Content address.
+    pub id: String,
+}
+
 /// How a cage stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inspection {
@@ -344,6 +366,16 @@ pub trait Runtime: Send + Sync {
     /// [`Capabilities::images`].
     async fn build_image(&self, _build: ImageBuild, _output: Said) -> Result<String, RuntimeError> {
         Err(RuntimeError::Unsupported("images need a container engine on this server; see docker_host".into()))
+    }
+
+    /// All images that this platform has built and not removed, by each of their names.
+    async fn built_images(&self) -> Result<Vec<BuiltImage>, RuntimeError> {
+        Ok(Vec::new())
+    }
+
+    /// Takes a name from an image; one without names and dynos is gone. No such name is fine.
+    async fn remove_image(&self, _tag: &str) -> Result<(), RuntimeError> {
+        Ok(())
     }
 
     /// What this driver can do here.

@@ -139,9 +139,9 @@ fn own_certificate(config: &Config) -> Result<certs::own::Own> {
 /// Attached clients and git over SSH are the control plane's business.
 fn doors(server: Arc<rustls::ServerConfig>, engine: &Engine, ssh: &Ssh) -> Doors {
     let (engine, handle) = (engine.clone(), tokio::runtime::Handle::current());
-    let meet: Meet = Arc::new(move |line, stream| {
+    let meet: Meet = Arc::new(move |caller| {
         let engine = engine.clone();
-        handle.spawn(async move { engine.meet(line, stream).await });
+        handle.spawn(async move { engine.meet(caller).await });
     });
     Doors { ssh: ssh.pass(), tls: server.into(), meet }
 }

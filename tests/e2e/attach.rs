@@ -17,10 +17,15 @@ use std::{
 
 fn deployed() -> (Platform, Repo) {
     let platform = Platform::start();
+    let repo = deploy(&platform);
+    (platform, repo)
+}
+
+fn deploy(platform: &Platform) -> Repo {
     platform.create("shop");
     let repo = Repo::of("procfile");
-    repo.deploy(&platform, "shop");
-    (platform, repo)
+    repo.deploy(platform, "shop");
+    repo
 }
 
 type Connection = StreamOwned<ClientConnection, TcpStream>;
@@ -83,16 +88,17 @@ fn read_until(connection: &mut Connection, needle: &str) -> String {
 
 #[test]
 fn one_off_39_40_41_42_the_official_protocol() {
-    if !root_or_skip("running dynos") {
-        return;
-    }
-    let (platform, _) = deployed();
+    on_both_drivers(&[], |platform| official_protocol(platform));
+}
+
+fn official_protocol(platform: &Platform) {
+    deploy(platform);
     // The banner comes first and alone, before the process has said anything.
     let marker = "\u{FFFF} heroku-command-exit-status: $?";
     let command = format!("stty size; echo $TERM $DYNO; tty; exit 7 ; echo \"{marker}\"");
     let command = command.replace("exit 7 ;", "(exit 7) ;");
     let env = json!({ "TERM": "vt100", "LINES": 41, "COLUMNS": "132" });
-    let (dyno, mut connection) = attach(&platform, json!({ "command": command, "attach": true, "env": env }));
+    let (dyno, mut connection) = attach(platform, json!({ "command": command, "attach": true, "env": env }));
     let mut first = [0u8; 100];
     let n = connection.read(&mut first).unwrap();
     assert_eq!(&first[..n], b"rendezvous\r\n");
@@ -106,12 +112,12 @@ fn one_off_39_40_41_42_the_official_protocol() {
 
     // Without a terminal: bytes as they are, a last 0x04 is the end of input.
     let no_tty = |command: &str| json!({ "command": command, "attach": true, "force_no_tty": true });
-    let (_, mut connection) = attach(&platform, no_tty("od -An -c | tr -s ' '; tty; echo done"));
+    let (_, mut connection) = attach(platform, no_tty("od -An -c | tr -s ' '; tty; echo done"));
     connection.write_all(b"a\x04b\n").unwrap();
     connection.write_all(b"\x04").unwrap();
     assert_eq!(rest(connection), " a 004 b \\n\nnot a tty\ndone\n");
     // With a terminal it is the end of file of its line discipline, and 0x03 interrupts.
-    let (_, mut connection) = attach(&platform, json!({ "command": "cat; echo eof; sleep 100", "attach": true }));
+    let (_, mut connection) = attach(platform, json!({ "command": "cat; echo eof; sleep 100", "attach": true }));
     connection.write_all(b"line\n\x04").unwrap();
     read_until(&mut connection, "eof\r\n");
     connection.write_all(b"\x03").unwrap();
@@ -120,31 +126,32 @@ fn one_off_39_40_41_42_the_official_protocol() {
     // A secret works once, a wrong one not at all.
     for secret in [dyno.secret.as_str(), "wrong", "", "GET /"] {
         let mut answer = Vec::new();
-        let _ = connect(&platform, secret).read_to_end(&mut answer); // closed with or without an alert
+        let _ = connect(platform, secret).read_to_end(&mut answer); // closed with or without an alert
         assert!(answer.is_empty(), "{secret:?}: {}", String::from_utf8_lossy(&answer));
     }
     // The same port speaks HTTP over TLS.
-    let mut https = connect(&platform, "GET /apps HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
+    let mut https = connect(platform, "GET /apps HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
     let mut answer = String::new();
     https.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
     // A process type as the first word stands for its command.
-    let dyno = start(&platform, "/apps/shop/dynos", json!({ "command": "web --help", "attach": true }));
+    let dyno = start(platform, "/apps/shop/dynos", json!({ "command": "web --help", "attach": true }));
     assert!(platform.log("shop").contains("Starting process with command `./bin/server --help` by user"), "{}", dyno.name);
 }
 
 #[test]
 fn one_off_43_a_client_that_goes_away_hangs_up_and_one_that_never_comes_is_r13() {
-    if !root_or_skip("running dynos") {
-        return;
-    }
-    let (mut platform, _) = deployed();
-    let never = start(&platform, "/apps/shop/dynos", json!({ "command": "echo never", "attach": true }));
+    on_both_drivers(&[], client_that_goes_away);
+}
+
+fn client_that_goes_away(platform: &mut Platform) {
+    deploy(platform);
+    let never = start(platform, "/apps/shop/dynos", json!({ "command": "echo never", "attach": true }));
     let stubborn = "trap 'echo hup >> /tmp/hups' HUP; echo ready; while [ ! -e /tmp/end ]; do sleep 0.1; done; cat /tmp/hups";
-    let (stubborn, mut connection) = attach(&platform, json!({ "command": stubborn, "attach": true }));
+    let (stubborn, mut connection) = attach(platform, json!({ "command": stubborn, "attach": true }));
     read_until(&mut connection, "ready");
     drop(connection);
-    let (polite, mut connection) = attach(&platform, json!({ "command": "echo ready; sleep 100", "attach": true }));
+    let (polite, mut connection) = attach(platform, json!({ "command": "echo ready; sleep 100", "attach": true }));
     read_until(&mut connection, "ready");
     drop(connection);
     platform.wait_log("shop", &format!("heroku[{}]: Process exited with status 129", polite.name));
@@ -154,13 +161,13 @@ fn one_off_43_a_client_that_goes_away_hangs_up_and_one_that_never_comes_is_r13()
     assert!(log.contains(&format!("heroku[{}]: {gone}", stubborn.name)), "{log}");
     // It goes on, and can be looked into: three signals came.
     let inside =
-        start(&platform, &format!("/apps/shop/dynos/{}", stubborn.name), json!({ "command": "sort /tmp/hups | uniq -c" }));
-    assert_eq!(rest(connect(&platform, &inside.secret)).trim(), "3 hup");
+        start(platform, &format!("/apps/shop/dynos/{}", stubborn.name), json!({ "command": "sort /tmp/hups | uniq -c" }));
+    assert_eq!(rest(connect(platform, &inside.secret)).trim(), "3 hup");
     assert_eq!(platform.api("POST", &format!("/apps/shop/dynos/{}/actions/stop", stubborn.name), None).status, 202);
     let log = platform.wait_log("shop", &format!("heroku[{}]: State changed from starting to complete", never.name));
     assert!(log.contains(&format!("heroku[{}]: Error R13 (Attach error) -> Failed to attach to process", never.name)), "{log}");
     // The daemon that a client was connected to is gone: as if the client were.
-    let (cut, mut connection) = attach(&platform, json!({ "command": "echo ready; sleep 100", "attach": true }));
+    let (cut, mut connection) = attach(platform, json!({ "command": "echo ready; sleep 100", "attach": true }));
     read_until(&mut connection, "ready");
     platform.signal("KILL");
     platform.wait_end();
@@ -256,6 +263,33 @@ fn one_off_odd_clients_and_commands_harm_nobody() {
     assert!(!platform.log("shop").contains(&format!("heroku[{}]: Starting process", stopped.name)));
     assert_eq!(platform.web("shop", "/").status, 200);
     assert!(!platform.output().contains("panicked"), "{}", platform.output());
+}
+
+/// More than all queues on the way to a process hold, so that they stand still, and less than what is read ahead besides.
+const STALLED_BYTES: usize = 750_000;
+
+#[test]
+fn one_off_whose_client_leaves_while_it_takes_no_input_is_hung_up() {
+    on_both_drivers(&[], |platform| {
+        deploy(platform);
+        let deaf = |command: &str| json!({ "command": command, "attach": true, "force_no_tty": true });
+        let (dyno, mut connection) = attach(platform, deaf("echo ready; sleep 1000"));
+        read_until(&mut connection, "ready");
+        connection.write_all(&[b'x'; STALLED_BYTES]).unwrap();
+        drop(connection);
+        let log = platform.wait_log("shop", &format!("heroku[{}]: Process exited with status 129", dyno.name));
+        assert!(log.contains(&format!("heroku[{}]: Client connection closed", dyno.name)), "{log}");
+        // So is a further process.
+        let path = "/apps/shop/dynos/web.1";
+        let inside = start(platform, path, deaf("echo ready; sleep 1000"));
+        let mut connection = connect(platform, &inside.secret);
+        read_until(&mut connection, "ready");
+        let pid = || platform.cli(&["run:inside", "web.1", "-a", "shop", "--", "pgrep -fc '^sleep 1000'"]).stdout;
+        assert_eq!(String::from_utf8_lossy(&pid()).trim(), "1");
+        connection.write_all(&[b'x'; STALLED_BYTES]).unwrap();
+        drop(connection);
+        eventually("it is hung up", || (String::from_utf8_lossy(&pid()).trim() == "0").then_some(()));
+    });
 }
 
 #[test]

@@ -35,9 +35,28 @@ http.server.ThreadingHTTPServer(("", int(os.environ["PORT"])), Handler).serve_fo
 "#;
 
 fn ask(socket: &str, path: &str) -> String {
+    ask_to(socket, "GET", path)
+}
+
+fn ask_to(socket: &str, method: &str, path: &str) -> String {
     let url = format!("http://engine{path}");
-    let output = Command::new("curl").args(["--silent", "--fail", "--unix-socket", socket, &url]).output().unwrap();
-    String::from_utf8_lossy(&output.stdout).into_owned()
+    let args = ["--silent", "--fail", "-X", method, "--unix-socket", socket, &url];
+    String::from_utf8_lossy(&Command::new("curl").args(args).output().unwrap().stdout).into_owned()
+}
+
+/// As the engine's own tools do.
+fn build_image(socket: &str, dockerfile: &str, tag: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("Dockerfile"), dockerfile).unwrap();
+    let archive = dir.path().join("context.tar");
+    assert!(
+        Command::new("tar").arg("-cf").arg(&archive).arg("-C").arg(dir.path()).arg("Dockerfile").status().unwrap().success()
+    );
+    let url = format!("http://engine/build?t={tag}");
+    let mut command = Command::new("curl");
+    command.args(["--silent", "--fail", "--unix-socket", socket, "-H", "Content-Type: application/x-tar", "--data-binary"]);
+    let output = command.arg(format!("@{}", archive.display())).arg(url).output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stdout).contains("Successfully"), "{output:?}");
 }
 
 #[test]
@@ -188,4 +207,21 @@ fn an_app_of_images_is_built_from_its_dockerfiles_and_runs_as_they_say() {
     let (pushed, text) = repo.push(&platform, "boxed", "main");
     assert!(!pushed && text.contains("Push rejected, web was not built"), "{text}");
     assert_eq!(platform.web("boxed", "/").text, "image set");
+    // Its images go with it, those of others stay; what a kill left goes at the next look.
+    let app = platform.api("GET", "/apps/boxed", None).json()["id"].as_str().unwrap().to_string();
+    let images = |app: &str| ask(&socket, "/images/json").matches(&format!("\"tidemill-app-{app}/")).count();
+    assert!(images(&app) >= 2, "{}", ask(&socket, "/images/json"));
+    let (left, strange) = (uuid::Uuid::new_v4().to_string(), uuid::Uuid::new_v4().to_string());
+    let instance = std::fs::read_to_string(platform.dir.path().join("data/run/docker/instance")).unwrap();
+    for (app, instance) in [(&left, instance.trim()), (&strange, "another-platform")] {
+        let file = format!("FROM {image}\nLABEL tidemill.built=x tidemill.instance={instance}\n");
+        build_image(&socket, &file, &format!("tidemill-app-{app}/web:1"));
+    }
+    assert_eq!(platform.api("DELETE", "/apps/boxed", None).status, 200);
+    eventually("its images are gone", || (images(&app) == 0).then_some(()));
+    eventually("and what nobody names", || (images(&left) == 0).then_some(()));
+    assert_eq!(images(&strange), 1, "another platform's");
+    ask_to(&socket, "DELETE", &format!("/images/tidemill-app-{strange}/web:1"));
+    let base: String = ask(&socket, &format!("/images/{image}/json"));
+    assert!(base.contains("sha256:"), "what they were made from stays");
 }

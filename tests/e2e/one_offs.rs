@@ -5,10 +5,15 @@ use serde_json::{Value, json};
 
 fn deployed() -> (Platform, Repo) {
     let platform = Platform::start();
+    let repo = deploy(&platform);
+    (platform, repo)
+}
+
+fn deploy(platform: &Platform) -> Repo {
     platform.create("shop");
     let repo = Repo::of("procfile");
-    repo.deploy(&platform, "shop");
-    (platform, repo)
+    repo.deploy(platform, "shop");
+    repo
 }
 
 fn start(platform: &Platform, body: Value) -> String {
@@ -25,11 +30,12 @@ fn count(log: &str, needle: &str) -> usize {
 
 #[test]
 fn one_off_44_45_46_runs_once_writes_to_the_log_and_ends() {
-    if !root_or_skip("running dynos") {
-        return;
-    }
-    let (platform, _) = deployed();
-    let name = start(&platform, json!({ "command": "echo \"hi $X from $DYNO\"; exit 3", "env": { "X": "there" } }));
+    on_both_drivers(&[], |platform| runs_once_and_ends(platform));
+}
+
+fn runs_once_and_ends(platform: &Platform) {
+    deploy(platform);
+    let name = start(platform, json!({ "command": "echo \"hi $X from $DYNO\"; exit 3", "env": { "X": "there" } }));
     let number: u32 = name.strip_prefix("run.").unwrap().parse().unwrap();
     assert!((1000..10_000).contains(&number));
     let log = platform.wait_log("shop", &format!("heroku[{name}]: State changed from up to complete"));
@@ -40,9 +46,9 @@ fn one_off_44_45_46_runs_once_writes_to_the_log_and_ends() {
     );
     eventually("it is gone", || (platform.api("GET", &format!("/apps/shop/dynos/{name}"), None).status == 404).then_some(()));
 
-    let short = start(&platform, json!({ "command": "sleep 100", "time_to_live": 1 }));
+    let short = start(platform, json!({ "command": "sleep 100", "time_to_live": 1 }));
     platform.wait_log("shop", &format!("heroku[{short}]: Process exited with status 143"));
-    let stopped = start(&platform, json!({ "command": "sleep 100", "type": "console", "size": "standard-2x" }));
+    let stopped = start(platform, json!({ "command": "sleep 100", "type": "console", "size": "standard-2x" }));
     assert!(stopped.starts_with("console."), "{stopped}");
     eventually("up", || {
         (platform.api("GET", &format!("/apps/shop/dynos/{stopped}"), None).json()["state"] == "up").then_some(())
@@ -67,7 +73,7 @@ fn one_off_44_45_46_runs_once_writes_to_the_log_and_ends() {
         assert_eq!((answer.status, answer.json()["id"].as_str()), (422, Some("invalid_params")), "{body}");
     }
     for _ in 0..50 {
-        start(&platform, json!({ "command": "sleep 100" }));
+        start(platform, json!({ "command": "sleep 100" }));
     }
     let one_more = platform.api("POST", "/apps/shop/dynos", Some(json!({ "command": "ls" })));
     assert_eq!(one_more.json()["id"], "one_offs", "{}", one_more.text);
@@ -101,16 +107,17 @@ fn one_off_survives_a_kill_of_the_daemon_and_runs_once() {
 
 #[test]
 fn release_33_36_phase_decides_whether_a_release_goes_live() {
-    if !root_or_skip("running dynos") {
-        return;
-    }
-    let (platform, repo) = deployed();
+    on_both_drivers(&[], |platform| phase_decides(platform));
+}
+
+fn phase_decides(platform: &Platform) {
+    let repo = deploy(platform);
     let with = |command: &str| {
         repo.write("Procfile", &format!("release: {command}\nweb: ./bin/server\n"));
         repo.commit("release command");
     };
     with("echo \"migrating in $DYNO\" && test \"${GOOD:-yes}\" = yes");
-    let text = repo.deploy(&platform, "shop");
+    let text = repo.deploy(platform, "shop");
     assert!(text.contains("Release command declared: this new release will not be available until the command succeeds."));
     assert!(text.contains("Running release command...") && text.contains("migrating in release."), "{text}");
     let release = platform.api("GET", "/apps/shop/releases/v4", None).json();
@@ -125,7 +132,7 @@ fn release_33_36_phase_decides_whether_a_release_goes_live() {
     // A phase that fails: the push is not rejected, the dynos are never touched, the config stays in the failed release.
     let serving = platform.api("GET", "/apps/shop/dynos/web.1", None).json()["id"].clone();
     with("echo broken-migration; exit 7");
-    let (pushed, text) = repo.push(&platform, "shop", "main");
+    let (pushed, text) = repo.push(platform, "shop", "main");
     assert!(
         pushed && text.contains("broken-migration") && text.contains("Release command failed. v4 is still serving"),
         "{text}"
@@ -162,7 +169,7 @@ fn release_33_36_phase_decides_whether_a_release_goes_live() {
 
     // A config change whose phase fails stays stored, with all that was set before, until it is taken back.
     with("test -z \"${BAD:-}\"");
-    repo.deploy(&platform, "shop");
+    repo.deploy(platform, "shop");
     assert_eq!(platform.api("PATCH", "/apps/shop/config-vars", Some(json!({ "C": "kept" }))).status, 200);
     eventually("v10 is live", || (status(10) == "succeeded").then_some(()));
     let set = platform.api("PATCH", "/apps/shop/config-vars", Some(json!({ "BAD": "1" })));
@@ -175,10 +182,11 @@ fn release_33_36_phase_decides_whether_a_release_goes_live() {
 
 #[test]
 fn release_35_phase_that_a_killed_daemon_left_is_failed() {
-    if !root_or_skip("running dynos") {
-        return;
-    }
-    let (mut platform, repo) = deployed();
+    on_both_drivers(&[], phase_of_a_killed_daemon);
+}
+
+fn phase_of_a_killed_daemon(platform: &mut Platform) {
+    let repo = deploy(platform);
     repo.write("Procfile", "release: echo phase-begins; sleep 60\nweb: ./bin/server\n");
     repo.commit("slow phase");
     let push = repo.command().args(["push", &platform.git_url("shop"), "main"]).stderr(std::process::Stdio::null()).spawn();

@@ -1,6 +1,6 @@
 //! Features, health checks, ways of rolling out, and capacity.
 
-use crate::support::{Platform, Repo, eventually, root_or_skip};
+use crate::support::{Platform, Repo, eventually, on_both_drivers, root_or_skip};
 use serde_json::{Value, json};
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -29,12 +29,17 @@ const PROCFILE: &str = "web: exec python3 -u server.py\nworker: echo works with 
 
 fn shop(args: &[&str]) -> (Platform, Repo) {
     let platform = Platform::start_with(args);
+    let repo = deployed(&platform);
+    (platform, repo)
+}
+
+fn deployed(platform: &Platform) -> Repo {
     platform.create("shop");
     let repo = Repo::empty();
     repo.write("server.py", SERVER).write("Procfile", PROCFILE);
     repo.commit("first");
-    repo.deploy(&platform, "shop");
-    (platform, repo)
+    repo.deploy(platform, "shop");
+    repo
 }
 
 fn set(platform: &Platform, vars: Value) -> u64 {
@@ -65,7 +70,7 @@ fn settled(platform: &Platform, count: usize, version: u64) -> Option<()> {
 
 /// Cages of the platform, which are the dynos that have processes.
 fn cages(platform: &Platform) -> usize {
-    std::fs::read_dir(platform.dir.path().join("data/run/dynos")).map_or(0, |dir| dir.count())
+    platform.cages().len()
 }
 
 /// Answers under steady traffic, all of them good, while `work` runs.
@@ -149,37 +154,38 @@ fn features_are_switched_without_a_restart_and_tell_dynos_about_themselves() {
 
 #[test]
 fn situation_37_38_preboot_hides_the_old_dynos_holds_the_switch_and_fails_no_request() {
-    if !root_or_skip("running dynos") {
-        return;
-    }
-    let (platform, _repo) = shop(&["--preboot-hold-s", "6"]);
-    scale(&platform, json!([{ "type": "worker", "quantity": 1 }]));
-    let before = dynos(&platform)[0]["id"].clone();
+    on_both_drivers(&["--preboot-hold-s", "6"], |platform| preboot(platform));
+}
+
+fn preboot(platform: &Platform) {
+    deployed(platform);
+    scale(platform, json!([{ "type": "worker", "quantity": 1 }]));
+    let before = dynos(platform)[0]["id"].clone();
     let answer = platform.api("PATCH", "/apps/shop/features/preboot", Some(json!({ "enabled": true })));
     assert_eq!(answer.status, 200);
-    assert_eq!(dynos(&platform)[0]["id"], before, "toggling restarts nothing");
-    let first = set(&platform, json!({ "REV": "one" }));
-    eventually("people see the new ones only", || settled(&platform, 2, first));
+    assert_eq!(dynos(platform)[0]["id"], before, "toggling restarts nothing");
+    let first = set(platform, json!({ "REV": "one" }));
+    eventually("people see the new ones only", || settled(platform, 2, first));
     assert_eq!(platform.web("shop", "/").text, "none", "the old one serves");
     assert!(platform.log("shop").contains("app[worker.1]: works with one"), "other types restart at once");
     // A second one during the hold: the first never serves.
-    let ((), seen) = under_traffic(&platform, || {
-        let second = set(&platform, json!({ "REV": "two" }));
-        eventually("people see the newest only", || settled(&platform, 2, second));
+    let ((), seen) = under_traffic(platform, || {
+        let second = set(platform, json!({ "REV": "two" }));
+        eventually("people see the newest only", || settled(platform, 2, second));
         eventually("it takes over", || (platform.web("shop", "/").text == "two").then_some(()));
-        eventually("the old ones are gone", || (cages(&platform) == 2).then_some(()));
+        eventually("the old ones are gone", || (cages(platform) == 2).then_some(()));
     });
     assert_eq!(seen, ["none", "two"], "one after the other, and never the one between");
     // What crashes during the hold leaves the old ones where they are.
-    let third = set(&platform, json!({ "CRASH": "1" }));
+    let third = set(platform, json!({ "CRASH": "1" }));
     platform.wait_log("shop", &format!("Release v{third} did not start; v{} is still serving", third - 1));
-    assert_eq!(newest(&platform)["status"], "failed");
+    assert_eq!(newest(platform)["status"], "failed");
     assert_eq!(platform.web("shop", "/").text, "two");
     // A restart is not prebooted.
-    let before = dynos(&platform)[0]["id"].clone();
-    eventually("all is as before", || settled(&platform, 2, third - 1));
+    let before = dynos(platform)[0]["id"].clone();
+    eventually("all is as before", || settled(platform, 2, third - 1));
     platform.api("DELETE", "/apps/shop/dynos", None);
-    eventually("restarted", || settled(&platform, 2, third - 1).filter(|()| dynos(&platform)[0]["id"] != before));
+    eventually("restarted", || settled(platform, 2, third - 1).filter(|()| dynos(platform)[0]["id"] != before));
 }
 
 #[test]

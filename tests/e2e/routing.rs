@@ -1,6 +1,6 @@
 //! The router with real dynos: H-codes, headers, upgrades.
 
-use crate::support::{Platform, Repo, eventually, raw, root_or_skip};
+use crate::support::{Platform, Repo, eventually, on_both_drivers, raw, root_or_skip};
 use serde_json::json;
 use std::{
     io::{Read, Write},
@@ -207,10 +207,10 @@ fn crashed_silent_and_booting_dynos_have_their_codes() {
 
 #[test]
 fn memory_31_over_the_quota_is_told_and_far_over_it_is_ended() {
-    if !root_or_skip("running dynos") {
-        return;
-    }
-    let platform = Platform::start();
+    on_both_drivers(&[], |platform| over_the_quota(platform));
+}
+
+fn over_the_quota(platform: &Platform) {
     platform.create("hungry");
     let repo = Repo::empty();
     // Touches every page; then waits.
@@ -220,7 +220,7 @@ fn memory_31_over_the_quota_is_told_and_far_over_it_is_ended() {
     );
     repo.write("Procfile", "over: python3 eat.py 600\nvastly: python3 eat.py 1200\n");
     repo.commit("eats");
-    repo.deploy(&platform, "hungry");
+    repo.deploy(platform, "hungry");
     let set = json!({ "updates": [{ "type": "over", "quantity": 1 }, { "type": "vastly", "quantity": 1 }] });
     assert_eq!(platform.api("PATCH", "/apps/hungry/formation", Some(set)).status, 200);
     let log = platform.wait_log("hungry", "heroku[over.1]: Error R14 (Memory quota exceeded)");

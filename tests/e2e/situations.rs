@@ -3,7 +3,7 @@
 
 use crate::support::*;
 use serde_json::{Value, json};
-use std::{collections::BTreeSet, fs, path::Path, process::Command};
+use std::{collections::BTreeSet, fs, path::Path};
 
 const SERVER: &str = r#"
 import http.server, os, socket, time
@@ -28,23 +28,6 @@ slow: trap 'sleep 2; echo last; exit 0' TERM; echo begun; while :; do sleep 0.1;
 good: echo fine
 gone: no-such-command
 "#;
-
-/// Runs `body` natively, and again in containers where there is an engine.
-fn on_both_drivers(args: &[&str], body: fn(&mut Platform)) {
-    if root_or_skip("running dynos") {
-        println!("on the native driver");
-        body(&mut Platform::start_with(args));
-    }
-    let engine = std::env::var("TIDEMILL_TEST_DOCKER").ok().zip(std::env::var("TIDEMILL_TEST_IMAGE").ok());
-    let Some((socket, image)) = engine else {
-        println!("SKIPPED: dynos in containers need an engine; see tests/docker-engine");
-        assert!(std::env::var_os("CI").is_none(), "nothing may be skipped in CI");
-        return;
-    };
-    println!("on the Docker driver");
-    let docker = ["--runtime", "docker", "--docker-host", &socket, "--docker-image", &image];
-    body(&mut Platform::start_with(&[args, &docker].concat()));
-}
 
 fn repo() -> Repo {
     let repo = Repo::empty();
@@ -201,26 +184,56 @@ fn release_34_a_phase_that_takes_too_long_failed_on_both_drivers() {
     });
 }
 
+/// Text of all Rust files below a folder.
+fn sources(dir: &Path) -> String {
+    let mut text = String::new();
+    for entry in fs::read_dir(dir).unwrap().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            text += &sources(&path);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            text += &fs::read_to_string(path).unwrap();
+        }
+    }
+    text
+}
+
+/// The text of a function that stands at the margin.
+fn function<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    let at = text.find(&format!("fn {name}("))?;
+    Some(&text[at..at + text[at..].find("\n}\n")?])
+}
+
 /// Each of the 46 has a test that exists, on both drivers but where the list says why not.
 #[test]
 fn all_46_situations_have_their_tests() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let list = fs::read_to_string(root.join("tests/fixtures/situations.txt")).unwrap();
-    let output =
-        Command::new("grep").args(["-rhoE", "fn [a-z0-9_]+"]).arg(root.join("src")).arg(root.join("tests/e2e")).output();
-    let text = String::from_utf8(output.unwrap().stdout).unwrap();
-    let functions: BTreeSet<&str> = text.lines().filter_map(|line| line.strip_prefix("fn ")).collect();
+    let (all, contract) = (sources(&root.join("src")), sources(&root.join("src/runtime/tests/contract")));
+    let e2e = sources(&root.join("tests/e2e"));
     let (mut numbers, mut both) = (BTreeSet::new(), 0);
     for line in list.lines().filter(|line| !line.starts_with('#')) {
         let words: Vec<&str> = line.split_whitespace().collect();
         let number: u32 = words[0].parse().unwrap();
         assert!(numbers.insert(number), "{number} is there twice");
-        both += u32::from(words[1] == "both");
         let tests: Vec<&&str> = words[2..].iter().take_while(|word| !word.starts_with('(')).collect();
         assert!(!tests.is_empty(), "{line}");
-        for test in tests {
-            assert!(functions.contains(*test), "{number}: there is no test {test}");
+        for test in &tests {
+            assert!(
+                all.contains(&format!("fn {test}(")) || function(&e2e, test).is_some(),
+                "{number}: there is no test {test}"
+            );
         }
+        let on_both = |test: &&&str| {
+            let runs_both = function(&e2e, test).is_some_and(|body| body.contains("on_both_drivers("));
+            contract.contains(&format!("fn {test}(")) || runs_both
+        };
+        match words[1] {
+            "both" => assert!(tests.iter().any(on_both), "{number}: none of its tests runs on both drivers"),
+            "native" => assert!(line.ends_with(')'), "{number}: why not on Docker?"),
+            other => panic!("{number}: {other}?"),
+        }
+        both += u32::from(words[1] == "both");
     }
     assert_eq!(numbers, (1..=46).collect());
     println!("46 of 46 situations have a test on the native driver, {both} on Docker, too");

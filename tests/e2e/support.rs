@@ -47,6 +47,23 @@ pub struct Platform {
     child: Option<Child>,
 }
 
+/// Runs `body` natively, and again in containers where there is an engine.
+pub fn on_both_drivers(args: &[&str], body: impl Fn(&mut Platform)) {
+    if root_or_skip("running dynos") {
+        println!("on the native driver");
+        body(&mut Platform::start_with(args));
+    }
+    let engine = std::env::var("TIDEMILL_TEST_DOCKER").ok().zip(std::env::var("TIDEMILL_TEST_IMAGE").ok());
+    let Some((socket, image)) = engine else {
+        println!("SKIPPED: dynos in containers need an engine; see tests/docker-engine");
+        assert!(std::env::var_os("CI").is_none(), "nothing may be skipped in CI");
+        return;
+    };
+    println!("on the Docker driver");
+    let docker = ["--runtime", "docker", "--docker-host", &socket, "--docker-image", &image];
+    body(&mut Platform::start_with(&[args, &docker].concat()));
+}
+
 /// An answer of the API.
 #[derive(Debug)]
 pub struct Answer {
@@ -131,6 +148,17 @@ impl Platform {
         let started = port.recv_timeout(Duration::from_secs(30));
         self.port = started.unwrap_or_else(|_| panic!("the daemon does not start:\n{}", self.output.lock().unwrap()));
         self.token = fs::read_to_string(token_file).unwrap().trim().to_string();
+    }
+
+    /// Folders of the cages that exist, one for each dyno with processes, of either driver.
+    pub fn cages(&self) -> Vec<PathBuf> {
+        let runs = ["run/dynos", "run/docker/dynos"].map(|dir| self.data_dir().join(dir));
+        runs.iter().filter_map(|run| fs::read_dir(run).ok()).flatten().flatten().map(|entry| entry.path()).collect()
+    }
+
+    /// Its dynos are containers.
+    pub fn in_containers(&self) -> bool {
+        self.args.iter().any(|a| a == "--runtime")
     }
 
     /// What the daemon has said so far.
@@ -255,9 +283,8 @@ impl Platform {
         for app in self.api("GET", "/apps", None).json().as_array().into_iter().flatten() {
             self.api("DELETE", &format!("/apps/{}", app["name"].as_str().unwrap_or("")), None);
         }
-        let runs = ["run/dynos", "run/docker/dynos"].map(|dir| self.data_dir().join(dir));
         let limit = Instant::now() + Duration::from_secs(45);
-        while runs.iter().any(|run| fs::read_dir(run).is_ok_and(|d| d.count() > 0)) && Instant::now() < limit {
+        while !self.cages().is_empty() && Instant::now() < limit {
             std::thread::sleep(Duration::from_millis(20));
         }
         self.signal("TERM");

@@ -99,9 +99,14 @@ fn nothing_leads_out_and_what_can_not_run_is_refused() {
     }
     fs::write(&file, tar_of(&[("etc/x", "1")])).expect("write");
     assert!(matches!(stacks.import("empty", &file), Err(StackError::Incomplete(_))));
-    for place in ["etc", "var", "app"] {
+    for place in ["etc", "var", "app", "sys", "dev"] {
         fs::write(&file, tar_of(&[("bin/bash", "#!"), (place, target.as_str())])).expect("write");
         assert!(stacks.import("linked", &file).is_err(), "the holder would write through /{place}");
+    }
+    for name in ["bin/.wh.", "bin/.wh..", "bin/.wh..."] {
+        fs::write(&file, tar_of(&[("bin/a", "x"), (name, ""), ("bin/bash", "#!")])).expect("write");
+        let refused = stacks.import("empty", &file).expect_err(name).to_string();
+        assert!(refused.contains("takes away nothing"), "{name}: {refused}");
     }
     assert!(matches!(stacks.import("../up", &file), Err(StackError::Name(_))));
     fs::write(&file, b"no tar at all, but long enough to be one ".repeat(100)).expect("write");

@@ -1,10 +1,12 @@
 //! Bytes both ways between a client and a process.
 
-use super::{Client, Pieces};
+use super::{Client, Pieces, client::Incoming};
 use bytes::Bytes;
 use domain::limits::RENDEZVOUS_IDLE_MS;
+use router::HangUp;
 use runtime::Input;
 use std::{
+    collections::VecDeque,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -18,6 +20,13 @@ use tokio::{
 
 /// A client closes its end within this time after ours was.
 const CLOSE_LIMIT: Duration = Duration::from_secs(10);
+
+/// Input that may wait for a process which does not read. A client that leaves behind it is noticed by the way.
+const AHEAD_BYTES_MAX: usize = 256 << 10;
+/// What a message counts besides its bytes, so that empty ones have an end too.
+const MESSAGE_BYTES: usize = 64;
+/// How long a process may take what its client said before it left.
+const LAST_INPUT_LIMIT: Duration = Duration::from_secs(1);
 
 /// Where output comes from.
 pub enum Output {
@@ -56,6 +65,40 @@ impl Output {
     }
 }
 
+/// Passes input on until the client is gone, also when the process takes none.
+async fn pass_on(incoming: &mut Incoming, hang_up: &HangUp, input: mpsc::Sender<Input>, active: &watch::Sender<Instant>) {
+    let (mut ahead, mut bytes) = (VecDeque::new(), 0);
+    let size = |message: &Input| MESSAGE_BYTES + if let Input::Bytes(bytes) = message { bytes.len() } else { 0 };
+    loop {
+        let full = bytes >= AHEAD_BYTES_MAX;
+        tokio::select! {
+            message = incoming.next(), if !full => {
+                let Some(message) = message else { break };
+                active.send_replace(Instant::now());
+                // A process that takes no input any more may still have something to say.
+                if !input.is_closed() {
+                    bytes += size(&message);
+                    ahead.push_back(message);
+                }
+            }
+            () = hang_up.happened(), if full => break,
+            permit = input.reserve(), if !ahead.is_empty() => {
+                let message = ahead.pop_front();
+                bytes -= message.as_ref().map_or(0, size);
+                if let (Ok(permit), Some(message)) = (permit, message) {
+                    permit.send(message);
+                }
+            }
+        }
+    }
+    let rest = async {
+        for message in ahead {
+            let _ = input.send(message).await; // ended: nobody wants it
+        }
+    };
+    let _ = tokio::time::timeout(LAST_INPUT_LIMIT, rest).await; // it takes none
+}
+
 /// Connects the two until one ends, or both are silent for an hour.
 pub async fn connect(
     client: Client,
@@ -64,16 +107,9 @@ pub async fn connect(
     mut output: Output,
     exit: &mut oneshot::Receiver<i32>,
 ) -> Parted {
-    let (mut incoming, mut outgoing) = client.split(terminal);
+    let (mut incoming, mut outgoing, hang_up) = client.split(terminal);
     let active = watch::channel(Instant::now()).0;
     let ended = AtomicBool::new(false);
-    let to_process = async {
-        while let Some(message) = incoming.next().await {
-            active.send_replace(Instant::now());
-            // A process that takes no input any more may still have something to say.
-            let _ = input.send(message).await;
-        }
-    };
     let to_client = async {
         while let Some((piece, end)) = output.next().await {
             active.send_replace(Instant::now());
@@ -97,7 +133,7 @@ pub async fn connect(
     };
     let sent_all = tokio::select! {
         sent = to_client => sent.is_ok(),
-        () = to_process => false,
+        () = pass_on(&mut incoming, &hang_up, input, &active) => false,
         () = silence => false,
     };
     if sent_all {

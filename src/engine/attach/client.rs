@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{SinkExt, StreamExt};
-use router::Stream;
+use router::{HangUp, Stream};
 use runtime::{Input, Window};
 use std::{io, time::Duration};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
@@ -22,18 +22,19 @@ const READ_BYTES: usize = 16 << 10;
 /// A client that was let in.
 pub struct Client {
     stream: Box<dyn Stream>,
+    hang_up: HangUp,
     framed: bool,
 }
 
 impl Client {
     /// `framed`: it speaks the messages of [`wire::attach`].
-    pub fn new(stream: Box<dyn Stream>, framed: bool) -> Self {
-        Self { stream, framed }
+    pub fn new(stream: Box<dyn Stream>, hang_up: HangUp, framed: bool) -> Self {
+        Self { stream, hang_up, framed }
     }
 
     /// Tells why there is no process, and closes.
     pub async fn refuse(self, reason: &str) {
-        let (_, mut outgoing) = self.split(true);
+        let (_, mut outgoing, _hang_up) = self.split(true);
         let text = format!(" !    {reason}\r\n");
         let told = async {
             outgoing.output(text.into()).await?;
@@ -44,14 +45,17 @@ impl Client {
         }
     }
 
-    /// Both directions. With a terminal every byte is for it; with pipes 0x04 at the end is the end.
-    pub fn split(self, terminal: bool) -> (Incoming, Outgoing) {
+    /// Both directions, and the watch on its end. With a terminal every byte is for it; with pipes 0x04 at the end is the
+    /// end.
+    pub fn split(self, terminal: bool) -> (Incoming, Outgoing, HangUp) {
         let (reader, writer) = tokio::io::split(self.stream);
         if self.framed {
             let codec = || LengthDelimitedCodec::builder().max_frame_length(FRAME_BYTES_MAX).new_codec();
-            return (Incoming::Framed(FramedRead::new(reader, codec())), Outgoing::Framed(FramedWrite::new(writer, codec())));
+            let (incoming, outgoing) = (FramedRead::new(reader, codec()), FramedWrite::new(writer, codec()));
+            return (Incoming::Framed(incoming), Outgoing::Framed(outgoing), self.hang_up);
         }
-        (Incoming::Raw { reader, terminal, held: false }, Outgoing::Raw { writer, held: BytesMut::new() })
+        let incoming = Incoming::Raw { reader, terminal, held: false };
+        (incoming, Outgoing::Raw { writer, held: BytesMut::new() }, self.hang_up)
     }
 }
 
@@ -71,7 +75,7 @@ pub enum Incoming {
 }
 
 impl Incoming {
-    /// The next message; `None` when the client is gone.
+    /// The next message; `None` when the client is gone. Nothing is lost when it is not waited for to the end.
     pub async fn next(&mut self) -> Option<Input> {
         match self {
             Self::Framed(frames) => loop {

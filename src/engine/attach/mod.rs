@@ -16,7 +16,7 @@ use crate::{Engine, dynos, environment, rows, sinks::DynoSink};
 use bridge::{Output, Parted, connect};
 use domain::{Attach, Dyno, DynoId};
 use meetings::Arrival;
-use router::Stream;
+use router::Caller;
 use runtime::{Exec, Input, Stdio, Window};
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 use store::{ReadRows, tables};
@@ -44,8 +44,9 @@ pub fn stdio(attach: Option<Attach>) -> Stdio {
 }
 
 impl Engine {
-    /// Somebody came with `line`: a secret and what follows it. Wrong ones are sent away without a word.
-    pub async fn meet(&self, line: String, mut stream: Box<dyn Stream>) {
+    /// Somebody came with a line: a secret and what follows it. Wrong ones are sent away without a word.
+    pub async fn meet(&self, caller: Caller) {
+        let Caller { line, mut stream, hang_up } = caller;
         let (secret, query) = line.split_once('?').unwrap_or((&line, ""));
         let Some(arrival) = self.shared.parts.meetings.arrive(secret) else {
             tracing::debug!("engine.attach_refused: an unknown or used secret");
@@ -60,7 +61,7 @@ impl Engine {
             tracing::debug!(error = %e, "engine.attach_lost"); // its dyno says R13
             return;
         }
-        let client = Client::new(stream, query.split('&').any(|part| part == wire::attach::FRAMES));
+        let client = Client::new(stream, hang_up, query.split('&').any(|part| part == wire::attach::FRAMES));
         match arrival {
             Arrival::Dyno(waiting) => drop(waiting.send(client)), // too late: closed, and R13 was said
             Arrival::Inside { dyno, command, env, attach } => {

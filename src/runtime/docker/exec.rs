@@ -5,8 +5,9 @@ use super::{
     engine::Engine,
     frame,
     images::INIT_DIR,
+    process,
 };
-use crate::{Exec, Input, Running, RuntimeError};
+use crate::{Exec, Input, Running, RuntimeError, pass_until};
 use bollard::{
     container::AttachContainerResults,
     exec::{StartExecOptions, StartExecResults},
@@ -27,6 +28,8 @@ const QUEUE: usize = 16;
 /// The engine learns of an exit after the output ended; it does not tell.
 const EXIT_LIMIT: Duration = Duration::from_secs(10);
 const EXIT_LOOK: Duration = Duration::from_millis(20);
+/// To a further process's parent in the container: hang it up. Nobody else sends this one.
+const HANG_UP: i32 = 34;
 
 /// Opens standard input; the handle cuts it off.
 pub async fn attach(engine: &Engine, container: &str) -> Result<(mpsc::Sender<Input>, AbortHandle), RuntimeError> {
@@ -72,7 +75,7 @@ pub async fn exec(engine: &Arc<Engine>, container: &str, exec: Exec) -> Result<R
     let (input, queue) = mpsc::channel(QUEUE);
     let (output, receiver) = mpsc::channel(QUEUE);
     let (exit_sender, exit) = oneshot::channel();
-    let talk = tokio::spawn(talk(queue, to, output.clone()));
+    let talk = tokio::spawn(talk(queue, to, output.clone(), hang_up(engine.clone(), id.clone(), container.to_string())));
     let engine = engine.clone();
     tokio::spawn(async move {
         let mut listens = true;
@@ -89,15 +92,34 @@ pub async fn exec(engine: &Arc<Engine>, container: &str, exec: Exec) -> Result<R
     Ok(Running { input, output: receiver, exit })
 }
 
-/// Passes input on. When both ends were dropped the connection is closed, by which the process is hung up.
-async fn talk(mut queue: mpsc::Receiver<Input>, mut to: impl AsyncWrite + Unpin, output: mpsc::Sender<Bytes>) {
-    while let Some(item) = queue.recv().await {
-        if to.write_all(&frame::encode(&item)).await.is_err() || to.flush().await.is_err() {
-            return;
+/// Passes input on. When both ends were dropped the connection is closed, by which the process is hung up; one that takes no
+/// input would not notice and is told by `hang_up`.
+async fn talk(
+    mut queue: mpsc::Receiver<Input>,
+    mut to: impl AsyncWrite + Unpin,
+    output: mpsc::Sender<Bytes>,
+    hang_up: impl Future<Output = ()>,
+) {
+    let passing = async {
+        while let Some(item) = queue.recv().await {
+            if to.write_all(&frame::encode(&item)).await.is_err() || to.flush().await.is_err() {
+                return;
+            }
         }
+    };
+    if !pass_until(passing, output.closed()).await {
+        hang_up.await;
     }
     output.closed().await;
     let _ = to.shutdown().await; // closed is closed
+}
+
+async fn hang_up(engine: Arc<Engine>, id: String, container: String) {
+    let Ok(docker) = engine.docker() else { return };
+    let pid = docker.inspect_exec(&id).await.ok().and_then(|about| about.pid).and_then(|pid| i32::try_from(pid).ok());
+    if !pid.is_some_and(|pid| process::send(pid, &container, HANG_UP)) {
+        tracing::debug!(%container, "runtime.hang_up: it has ended, or is not on this host");
+    }
 }
 
 /// Its status, once it has ended; `None` when the cage is gone.

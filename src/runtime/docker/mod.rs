@@ -27,8 +27,8 @@ use self::{
     images::{Image, Images},
 };
 use crate::{
-    Capabilities, Exec, Exit, ImageBuild, Input, Inspection, Network, Root, Running, Runtime, RuntimeError, Said, Sink, Spec,
-    Stats, Stdio,
+    BuiltImage, Capabilities, Exec, Exit, ImageBuild, Input, Inspection, Network, Root, Running, Runtime, RuntimeError, Said,
+    Sink, Spec, Stats, Stdio,
     native::{FIRST_USER, network::own::OwnNetwork},
 };
 use async_trait::async_trait;
@@ -384,7 +384,15 @@ impl Runtime for DockerRuntime {
     }
 
     async fn build_image(&self, build: ImageBuild, output: Said) -> Result<String, RuntimeError> {
-        build::build(&self.engine, build, output).await
+        build::build(&self.engine, &self.instance, build, output).await
+    }
+
+    async fn built_images(&self) -> Result<Vec<BuiltImage>, RuntimeError> {
+        build::list(&self.engine, &self.instance).await
+    }
+
+    async fn remove_image(&self, tag: &str) -> Result<(), RuntimeError> {
+        build::remove(&self.engine, tag).await
     }
 
     fn capabilities(&self) -> Capabilities {

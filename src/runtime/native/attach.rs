@@ -5,7 +5,7 @@ use super::{
     connection::connect,
     proto::{self, Decoder},
 };
-use crate::{Exec, Input, Running, RuntimeError};
+use crate::{Exec, Input, Running, RuntimeError, pass_until};
 use bytes::Bytes;
 use std::path::Path;
 use tokio::{
@@ -59,10 +59,11 @@ pub async fn start(dir: &Path, exec: &Exec) -> Result<Running, RuntimeError> {
     let (exit_sender, exit) = oneshot::channel();
     tokio::spawn(async move {
         // The two halves end together: the holder hangs the process up when the connection is closed.
+        let gone = output_sender.clone();
         let reading = read_output(reader, decoder, output_sender, exit_sender);
         let writing = async {
-            write_input(writer, queue).await;
-            std::future::pending::<()>().await;
+            pass_until(write_input(writer, queue), gone.closed()).await;
+            gone.closed().await;
         };
         tokio::select! {
             () = reading => {}

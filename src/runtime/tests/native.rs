@@ -350,3 +350,45 @@ async fn life_15_a_nursery_that_was_killed_is_started_anew_and_no_dyno_cares() {
     assert!(sink.text().contains("two"));
     world.runtime.remove(id).await.unwrap();
 }
+
+/// bash and cat with their libraries.
+fn small_root(root: &Path) {
+    for program in ["/usr/bin/bash", "/usr/bin/cat"] {
+        let output = std::process::Command::new("ldd").arg(program).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let libraries = text.split_whitespace().filter(|word| word.starts_with('/'));
+        for file in libraries.chain([program]) {
+            let to = root.join(file.trim_start_matches('/'));
+            fs::create_dir_all(to.parent().unwrap()).unwrap();
+            fs::copy(file, &to).unwrap();
+        }
+    }
+    std::os::unix::fs::symlink("usr/bin", root.join("bin")).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stack_links_in_an_imported_root_lead_nobody_to_the_host() {
+    let Some(world) = world() else { return };
+    let (root, outside) = (world.dir.path().join("root"), world.dir.path().join("outside"));
+    small_root(&root);
+    // The holder writes below these before the system is its root.
+    for place in ["dev", "etc", "sys", "proc", "run", "tmp", "var/tmp", "var/lib", "home", "opt", "app"] {
+        fs::create_dir_all(root.join(place)).unwrap();
+    }
+    fs::create_dir(&outside).unwrap();
+    fs::write(outside.join("kept"), "host").unwrap();
+    for (link, target) in
+        [("sys/fs", "."), ("dev/shm", "."), ("dev/null", "kept"), ("etc/passwd", "kept"), ("etc/hosts", "kept")]
+    {
+        std::os::unix::fs::symlink(outside.join(target), root.join(link)).unwrap();
+    }
+    let mut spec = world.spec("cat /sys/fs/cgroup/memory/memory.limit_in_bytes; echo to-nobody > /dev/null; cat /etc/hosts");
+    spec.root = runtime::Root::Imported(root);
+    let (id, sink) = (spec.id, Arc::new(Recorder::default()));
+    world.runtime.start(spec, sink.clone()).await.unwrap();
+    assert_eq!(world.end(id).await.status, 0, "{}", sink.text());
+    assert!(sink.text().starts_with("67108864\n") && sink.text().contains("localhost"), "{}", sink.text());
+    let left: Vec<_> = fs::read_dir(&outside).unwrap().flatten().map(|e| e.file_name()).collect();
+    assert_eq!(left, ["kept"], "nothing was written through a link");
+    assert_eq!(fs::read_to_string(outside.join("kept")).unwrap(), "host");
+}

@@ -7,7 +7,8 @@
 //! ```
 //! The program is never PID 1 itself: that one gets no signal it does not handle. Signals for all come from the driver as one
 //! to this process (34 + number; SIGUSR2 is "stop"), which `kill(-1)` passes on to every process once, however it was forked.
-//! The container ends when nothing is left in it, with the program's status. Output goes through frames with offsets (see
+//! To the parent
+//! of a further process 34 is "hang it up". The container ends when nothing is left in it, with the program's status. Output goes through frames with offsets (see
 //! `frame.rs` of the driver) and a ring: an engine that does not read for a while holds nobody up.
 
 mod sys;
@@ -279,6 +280,9 @@ impl Init {
             number if self.options.cage && number > FIRST_REAL_TIME => {
                 self.stopping |= number - FIRST_REAL_TIME == sys::SIGKILL;
                 sys::send(-1, number - FIRST_REAL_TIME);
+            }
+            FIRST_REAL_TIME if !self.options.cage && self.status.is_none() => {
+                sys::send(-self.main, sys::SIGHUP);
             }
             _ => {}
         }

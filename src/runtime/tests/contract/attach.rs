@@ -3,7 +3,7 @@
 use super::{LIMIT, Recorder, World, needs};
 use domain::DynoId;
 use runtime::{Exec, Input, Running, Stdio, Window};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::time::timeout;
 
 async fn start(world: &World, script: &str, stdio: Stdio) -> (DynoId, Arc<Recorder>) {
@@ -117,13 +117,21 @@ pub async fn exec_who_goes_away_hangs_it_up(world: &World) {
     let (id, _) = world.start("exec sleep 300").await;
     // The shell says what its `sleep` died of; with nobody to hear it that would be SIGPIPE, which may come before the trap.
     let script = "trap 'touch /tmp/hung-up; exit' HUP; echo ready; exec > /dev/null 2>&1; while :; do sleep 0.05; done";
-    for stdio in [Stdio::Pipes, Stdio::Terminal(Window::default())] {
+    let terminal = Stdio::Terminal(Window::default());
+    for (stdio, stalled) in [(Stdio::Pipes, false), (terminal, false), (Stdio::Pipes, true)] {
         let mut running = world.runtime.exec(id, command(script, stdio)).await.unwrap();
         assert!(running.output.recv().await.unwrap().starts_with(b"ready"));
+        // It reads nothing: what it is sent fills every queue on the way.
+        let input = vec![b'x'; 16 << 10];
+        let mut more = stalled;
+        while more {
+            let sent = running.input.send(Input::Bytes(input.clone().into()));
+            more = timeout(Duration::from_millis(300), sent).await.is_ok();
+        }
         drop(running);
         let script = "for n in $(seq 200); do [ -e /tmp/hung-up ] && rm /tmp/hung-up && exit 0; sleep 0.05; done; exit 1";
         let running = world.runtime.exec(id, command(script, Stdio::Pipes)).await.unwrap();
-        assert_eq!(finish(running).await.1, Some(0), "{stdio:?}");
+        assert_eq!(finish(running).await.1, Some(0), "{stdio:?} {stalled}");
     }
     world.runtime.remove(id).await.unwrap();
 }
