@@ -437,7 +437,10 @@ fn drains_webhooks_addons_and_labs() {
     check("addons:plans postgres", vec![get("GET /addon-services/postgres/plans", plans)], &["postgres:mini  Mini  small"]);
     let usage = json!({ "addons": [{ "id": "x1", "meters": { "rows": { "quantity": 3 } } }] });
     check("usage:addons -a shop", vec![get("GET /apps/shop/usage", usage)], &["x1  rows  3"]);
+}
 
+#[test]
+fn labs_and_regions() {
     let lab = json!({ "name": "preview", "enabled": false, "state": "beta", "description": "new" });
     let none = || refuse("GET /account/features/preview", 404, "not_found", "Couldn't find that feature.");
     let scenes = vec![get("GET /account/features", json!([])), get("GET /apps/shop/features", json!([lab]))];
@@ -490,6 +493,146 @@ fn apps_of_teams() {
     check("join -a shop", vec![me(), scene], &["done"]);
     check("leave -a shop", vec![me(), get("DELETE /apps/shop/collaborators/ana@example.com", json!({}))], &["done"]);
     check("maintenance -a shop", vec![get("GET /apps/shop", shop)], &["on\n"]);
+}
+
+#[test]
+fn releases_builds_and_buildpacks() {
+    let release =
+        json!({ "version": 7, "description": "Deploy", "current": true, "slug": { "id": "s1" }, "addon_plan_names": [] });
+    let newest = || get("GET /apps/shop/releases", json!([release]));
+    let formation = get("GET /apps/shop/formation", json!([{ "type": "release" }]));
+    let scene = send("POST /apps/shop/releases", json!({ "slug": "s1" }), json!({ "version": 8 }));
+    check("releases:retry -a shop", vec![newest(), formation, scene], &["Retrying v7 on shop... done, v8"]);
+    let formation = get("GET /apps/shop/formation", json!([{ "type": "web" }]));
+    check_with("releases:retry -a shop", vec![formation], &["no release command"], 2);
+    let config = get("GET /apps/shop/releases/7/config-vars", json!({ "A": "two words" }));
+    check("releases:info -s -a shop", vec![newest(), config], &["A='two words'\n"]);
+    check("releases:output -a shop", vec![newest()], &["Release v7 has no output."]);
+    let build = json!({ "id": "b1", "status": "pending", "source_blob": { "url": "http://x/y", "version": "abc" } });
+    let builds = || get("GET /apps/shop/builds", json!([build]));
+    check(
+        "builds:cancel -a shop",
+        vec![builds(), get("DELETE /apps/shop/builds/b1", build.clone())],
+        &["Cancelling build b1... done"],
+    );
+    let done = json!({ "id": "b1", "status": "succeeded", "source_blob": { "url": "http://x/y", "version": "abc" } });
+    check_with(
+        "builds:cancel -a shop",
+        vec![get("GET /apps/shop/builds", json!([done]))],
+        &["No build of shop is running."],
+        4,
+    );
+    let again =
+        || send("POST /apps/shop/builds", json!({ "source_blob": { "url": "http://x/y", "version": "abc" } }), build.clone());
+    check("builds:rebuild --detach -a shop", vec![builds(), again()], &["b1\n"]);
+    let failed = json!({ "id": "b1", "status": "failed", "failure": "out of memory" });
+    let scenes = vec![builds(), again(), get("GET /apps/shop/builds/b1", failed)];
+    check_with("rebuild --json -a shop", scenes, &["Build b1 failed. out of memory", "\"status\": \"failed\""], 1);
+    let packs = || {
+        get(
+            "GET /apps/shop/buildpack-installations",
+            json!([{ "buildpack": { "url": "urn:buildpack:heroku/go", "name": "heroku/go" } }]),
+        )
+    };
+    let scene = send("PUT /apps/shop/buildpack-installations", json!({ "updates": [] }), json!([]));
+    check("buildpacks:remove heroku/go -a shop", vec![packs(), scene], &["Buildpacks cleared."]);
+    check_with("buildpacks:remove heroku/nodejs -a shop", vec![packs()], &["no such buildpack"], 4);
+    check("open /login -a shop", vec![get("GET /apps/shop", app("shop"))], &["http://shop.localhost/login\n"]);
+    check(
+        "apps:stacks:set heroku-24 -a shop",
+        vec![send("PATCH /apps/shop", json!({ "build_stack": "heroku-24" }), app("shop"))],
+        &["done"],
+    );
+    check(
+        "apps:stacks -a shop",
+        vec![get("GET /stacks", json!([{ "name": "heroku-24" }])), get("GET /apps/shop", app("shop"))],
+        &["* heroku-24\n"],
+    );
+    check("domains:remove www.x.example -a shop", vec![get("DELETE /apps/shop/domains/www.x.example", json!({}))], &["done"]);
+    check("maintenance:off -a shop", vec![send("PATCH /apps/shop", json!({ "maintenance": false }), app("shop"))], &["done"]);
+}
+
+#[test]
+fn signing_in_and_out() {
+    let account = get("GET /account", json!({ "email": "ana@example.com" }));
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    let started = json!({ "browser_url": "/cli/WXYZ-1234", "cli_url": "/auth/poll", "token": "poll" });
+    let own =
+        json!({ "id": "a1", "description": "Tidemill CLI login from laptop", "access_token": { "token": "HRKU-1**********" } });
+    let other = json!({ "id": "a2", "description": "CI", "access_token": { "token": "HRKU-1**********" } });
+    let scenes = vec![
+        account,
+        send("POST /auth", json!({}), started),
+        get("GET /auth/poll", json!({ "access_token": "HRKU-12345" })),
+        get("DELETE /oauth/sessions/~", json!({})),
+        get("GET /oauth/authorizations", json!([own, other])),
+        get("DELETE /oauth/authorizations/a1", own.clone()),
+    ];
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let noted = seen.clone();
+    std::thread::spawn(move || serve(listener, scenes, noted));
+    let home = tempfile::tempdir().unwrap();
+    let run = |args: &[&str], input: &str| {
+        let mut command = Command::new(BIN);
+        command.args(args).env_clear().env("PATH", std::env::var("PATH").unwrap()).env("HOME", home.path());
+        command.current_dir(home.path()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        (output.status.code().unwrap(), text)
+    };
+    let (code, text) = run(&["login", &base], "");
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains(&format!("Open {base}/cli/WXYZ-1234 and check that it shows the code WXYZ-1234")), "{text}");
+    assert!(text.contains(&format!("Signed in to {base} as ana@example.com")), "{text}");
+    assert_eq!(run(&["auth:token"], "").1, "HRKU-12345\n");
+    // Git gets the token for this server, over HTTP and TLS, and for no other.
+    let host = base.strip_prefix("http://").unwrap();
+    for (protocol, host, wanted) in [("http", host, true), ("https", host, true), ("https", "other.example", false)] {
+        let answer = run(&["git:credentials", "get"], &format!("protocol={protocol}\nhost={host}\n\n")).1;
+        assert_eq!(answer, if wanted { "username=tidemill\npassword=HRKU-12345\n" } else { "" }, "{protocol} {host}");
+    }
+    let (code, text) = run(&["logout"], "");
+    assert!(code == 0 && text.contains("Signed out of"), "{text}");
+    let seen = seen.lock().unwrap().clone();
+    assert!(seen.contains(&"DELETE /oauth/authorizations/a1".into()) && !seen.iter().any(|s| s.ends_with("/a2")), "{seen:?}");
+    assert_eq!(run(&["whoami"], "").0, 3);
+    assert_eq!(run(&["login", "not a url"], "").0, 2);
+}
+
+#[test]
+fn every_verb_is_tested() {
+    let (output, _) = play(&["commands", "--json"], vec![], "");
+    let verbs: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e");
+    let files = [
+        "cli_contract",
+        "cli_here",
+        "cli_tls",
+        "command_line",
+        "one_offs",
+        "policy",
+        "stacks",
+        "attach",
+        "api",
+        "heroku",
+        "bridge",
+    ];
+    let read = |name: &&str| std::fs::read_to_string(dir.join(format!("{name}.rs"))).unwrap_or_default();
+    let text: String = files.iter().map(read).collect();
+    let is_used = |name: &str| {
+        [name.to_string(), name.replacen(':', "\", \"", 1)]
+            .iter()
+            .any(|n| text.contains(&format!("\"{n}\"")) || text.contains(&format!("\"{n} ")))
+    };
+    for verb in verbs.as_array().unwrap() {
+        let mut names = vec![verb["name"].as_str().unwrap()];
+        names.extend(verb["aliases"].as_array().unwrap().iter().filter_map(Value::as_str));
+        let spaced = names.iter().any(|n| is_used(&n.replace(':', " ")));
+        assert!(spaced || names.iter().any(|n| is_used(n)), "no test runs {}", names[0]);
+    }
 }
 
 #[test]

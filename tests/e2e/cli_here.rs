@@ -56,7 +56,7 @@ fn what_is_no_verb_is_answered_with_the_likely_one() {
     for (args, wanted) in [
         (&["ps:scal"][..], "Did you mean ps:scale?"),
         (&["ps", "scal", "web=1"], "ps:scal is no tidemill command.\n !    Did you mean ps:scale?"),
-        (&["lgos"], "Did you mean logs?"),
+        (&["lgos"], "Did you mean logs"),
         (&["config", "ste"], "Did you mean config:set"),
         (&["help", "pipelnes"], "Did you mean pipelines?"),
     ] {
@@ -270,7 +270,8 @@ fn a_tail_goes_on_over_a_restart() {
     if !root_or_skip("running dynos") {
         return;
     }
-    let mut platform = Platform::start();
+    // A tail is open while the daemon ends.
+    let mut platform = Platform::start_with(&["--shutdown-s", "1"]);
     platform.create("shop");
     let file = platform.dir.path().join("tail");
     let mut child = Command::new(BIN)
