@@ -152,6 +152,11 @@ fn people() {
     let scene = send("PUT /teams/acme/members", json!({ "email": "bo@example.com", "role": "member" }), member.clone());
     check("members:add bo@example.com --team acme", vec![scene], &["done"]);
     let scene = send("PATCH /members/bo@example.com", json!({ "role": "admin" }), member.clone());
+    let scenes = vec![
+        refuse("PUT /teams/acme/members", 422, "invalid_params", "Nobody has that e-mail."),
+        send("PUT /teams/acme/invitations", json!({ "email": "bo@example.com" }), member.clone()),
+    ];
+    check("members:add bo@example.com -t acme", scenes, &["http://x/invite/K\n"]);
     check("members:set bo@example.com --role admin", vec![scene], &["Setting the role of bo@example.com to admin... done"]);
     check("members:remove bo@example.com", vec![get("DELETE /members/bo@example.com", member.clone())], &["done"]);
     check_with("members:set bo@example.com", vec![], &["--role"], 2);
@@ -457,6 +462,8 @@ fn labs_and_regions() {
         send("PATCH /account/features/preview", json!({ "enabled": false }), lab),
     ];
     check("labs:disable preview", scenes, &["for your account... done"]);
+    let check_of = json!({ "path": "/up", "successes": 2, "timeout": 5, "interval": 1 });
+    check("health-check -a shop", vec![get("GET /apps/shop/health-check", check_of)], &["Path:       /up", "Timeout:    5 s"]);
     check("regions", vec![get("GET /regions", json!([{ "name": "eu", "description": "Europe" }]))], &["eu  Europe"]);
 }
 
@@ -477,10 +484,10 @@ fn apps_of_teams() {
         vec![get("GET /apps/shop", shop.clone()), send("PATCH /teams/apps/shop", json!({ "owner": "acme" }), shop.clone())];
     check("transfer acme -a shop", scenes, &["Transferring shop to acme... done"]);
     check("transfers", vec![get("GET /account/app-transfers", json!([transfer]))], &["t1  shop  a  b  pending"]);
-    for (verb, state) in [("accept", "accepted"), ("decline", "declined")] {
-        let scene = send("PATCH /account/app-transfers/t1", json!({ "state": state }), transfer.clone());
-        check(&format!("transfers:{verb} t1"), vec![scene], &["done"]);
-    }
+    let set = |state: &str| send("PATCH /account/app-transfers/t1", json!({ "state": state }), transfer.clone());
+    check("transfers:accept t1", vec![set("accepted")], &["done"]);
+    check("transfers:decline t1", vec![set("declined")], &["done"]);
+    check("transfers:cancel t1", vec![get("DELETE /account/app-transfers/t1", transfer.clone())], &["done"]);
     for (verb, locked) in [("lock", true), ("unlock", false)] {
         check(
             &format!("{verb} -a shop"),

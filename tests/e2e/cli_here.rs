@@ -305,6 +305,42 @@ fn a_tail_goes_on_over_a_restart() {
     assert_eq!(lines.len(), count, "no line comes twice: {tail}");
 }
 
+#[test]
+fn people_and_teams_of_the_daemon() {
+    let platform = Platform::start();
+    let run = |args: &[&str]| {
+        let (code, out, err) = text(&platform.cli(args));
+        assert_eq!(code, 0, "{args:?}: {out}{err}");
+        (out, err)
+    };
+    let json = |args: &[&str]| -> Value { serde_json::from_str(&run(&[args, &["--json"]].concat()).0).unwrap() };
+    let (out, err) = run(&["members:add", "bo@example.com", "--role", "member"]);
+    assert!(out.contains("/invite/") && err.contains("72 hours"), "{out}{err}");
+    let (out, _) = run(&["members"]);
+    assert!(out.contains("admin@localhost  admin") && out.contains("bo@example.com   member  (invited)"), "{out}");
+    assert!(run(&["members", "remove", "bo@example.com"]).1.contains("done"));
+    schema::check("team", &json(&["teams:create", "acme"]));
+    schema::check_list("team", &json(&["teams"]));
+    schema::check_list("team-member", &json(&["members", "-t", "acme"]));
+    assert!(run(&["members:add", "cy@example.com", "-t", "acme"]).0.contains("/invite/"));
+    assert!(run(&["teams:info", "acme"]).0.contains("Members:    admin@localhost"));
+    schema::check("team-app", &json(&["create", "shop", "-t", "acme", "-n"]));
+    assert_eq!(run(&["apps", "-t", "acme"]).0, "shop\n");
+    assert!(run(&["lock", "-a", "shop"]).1.contains("Locking shop... done"));
+    assert!(run(&["unlock", "-a", "shop"]).1.contains("done"));
+    let (code, _, err) = text(&platform.cli(&["teams:destroy", "acme", "--confirm", "acme"]));
+    assert!(code == 5 && err.contains("shop"), "{err}");
+    run(&["destroy", "-a", "shop", "--confirm", "shop"]);
+    run(&["teams:rename", "acme", "umbra"]);
+    run(&["teams:destroy", "umbra", "--confirm", "umbra"]);
+    run(&["create", "blog"]);
+    schema::check_list("collaborator", &json(&["access", "-a", "blog"]));
+    assert!(run(&["activity", "-a", "blog"]).0.contains("admin@localhost"));
+    assert!(run(&["activity", "-n", "50"]).0.contains("blog"));
+    let (code, _, err) = text(&platform.cli(&["members:set", "nobody@example.com", "--role", "admin"]));
+    assert!(code == 4 && err.contains("Couldn't find"), "{err}");
+}
+
 /// A debug build on a shared machine is slower than the limit of 5 ms for the shipped one, and measured all the same: the
 /// best of ten, so that neighbours do not count.
 #[test]

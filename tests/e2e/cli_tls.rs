@@ -98,6 +98,8 @@ fn the_authority_of_a_file_is_trusted_and_kept() {
     let file = laptop.home.path().join(".config/tidemill/credentials.json");
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     git_works(&laptop);
+    let (code, _, err) = laptop.run(&["git:clone", "-a", "shop"]);
+    assert!(code == 0 && laptop.home.path().join("shop/.git").exists(), "{err}");
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
     assert!(laptop.run(&["apps"]).2.contains("could be read by others"));
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
