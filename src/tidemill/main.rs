@@ -7,6 +7,7 @@ mod demo;
 mod host;
 mod install;
 mod serve;
+mod ssh;
 mod stack;
 mod static_site;
 mod wiring;

@@ -162,7 +162,7 @@ fn info(s: &Session) -> Result<()> {
             ("Add-ons", list(items(&addons).iter().map(|a| field(&a["plan"], "name").into()).collect())),
             ("Collaborators", list(others)),
             ("Dynos", list(dynos)),
-            ("Git URL", field(&app, "git_url").into()),
+            ("Git URL", git_address(s, &app)),
             ("Maintenance", app["maintenance"].to_string()),
             ("Owner", owner.into()),
             (
