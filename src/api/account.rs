@@ -42,9 +42,15 @@ async fn user(State(service): Api, User(ctx): User, Path(who): Path<String>) -> 
 #[derive(Deserialize)]
 struct Change {
     name: Option<String>,
+    /// The former one.
+    password: Option<String>,
+    new_password: Option<String>,
 }
 
 async fn rename(State(service): Api, User(ctx): User, Body(body): Body<Change>) -> Out {
+    if let Some(new) = body.new_password {
+        service.change_password(&ctx, body.password, new).await?;
+    }
     people::rename(&service, &ctx, "~", body.name).await
 }
 

@@ -73,7 +73,7 @@ impl Contract {
         if response.status().is_client_error() || response.status().is_server_error() {
             response = problem::told(&asked, response);
         }
-        if response.status() == StatusCode::TOO_MANY_REQUESTS {
+        if response.status() == StatusCode::TOO_MANY_REQUESTS && !response.headers().contains_key(header::RETRY_AFTER) {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(meter.wait()));
         }
         response.headers_mut().insert(CALLS_LEFT, HeaderValue::from(meter.left()));

@@ -3,11 +3,11 @@
 use crate::problem::Told;
 use axum::{
     Json,
-    http::StatusCode,
+    http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use service::{Error, Kind};
-use wire::ErrorBody;
+use wire::{AppName, ErrorBody};
 
 /// An error on its way out.
 pub struct Failure(pub Error);
@@ -31,6 +31,7 @@ fn status(error: &Error) -> StatusCode {
         Kind::Invalid if error.id == "requested_range_not_satisfiable" => StatusCode::RANGE_NOT_SATISFIABLE,
         Kind::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
         Kind::Limited => StatusCode::PAYLOAD_TOO_LARGE,
+        Kind::Throttled => StatusCode::TOO_MANY_REQUESTS,
         Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
     }
@@ -42,8 +43,17 @@ impl IntoResponse for Failure {
         if let Some(private) = &error.private {
             tracing::error!(id = error.id, reason = %private, "api.failed");
         }
-        let body = ErrorBody { id: error.id.into(), message: error.public.clone(), resource: error.resource.map(String::from) };
-        answer(status(&error), body)
+        let body = ErrorBody {
+            id: error.id.into(),
+            message: error.public.clone(),
+            resource: error.resource.map(String::from),
+            app: error.app.clone().map(|name| AppName { name: name.into() }),
+        };
+        let mut response = answer(status(&error), body);
+        if let Some(seconds) = error.retry_after_s {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
     }
 }
 

@@ -7,6 +7,7 @@ mod account;
 mod answer;
 mod apps;
 mod auth;
+mod authorizations;
 mod builds;
 mod catalog;
 mod collaborators;
@@ -21,7 +22,9 @@ mod formation;
 mod keys;
 mod list;
 mod log_sessions;
+mod login;
 mod negotiate;
+mod oauth;
 mod people;
 mod policy;
 mod pools;
@@ -34,10 +37,12 @@ mod replay;
 mod routes;
 mod run;
 mod schedules;
+mod sessions;
 mod show;
 mod show_people;
 mod streams;
 mod teams;
+mod two_factor;
 mod view;
 
 pub use contract::{REQUEST_ID, Settings};
@@ -60,6 +65,7 @@ use std::sync::Arc;
 /// The routes of the API, ready to be served on the platform's hosts.
 pub fn router(service: Service, settings: Settings) -> Router {
     let endpoints = routes::router()
+        .merge(oauth::open_routes())
         .layer(DefaultBodyLimit::max(API_BODY_BYTES_MAX))
         .layer(middleware::from_fn(problem::note_route))
         .fallback(refusals::unknown)
@@ -71,7 +77,7 @@ pub fn router(service: Service, settings: Settings) -> Router {
         async move { contract.serve(request).await }
     };
     // Streams and uploads are no calls with one JSON answer; they only get a request id and CORS.
-    streams::routes().with_state(service).fallback(serve).layer(middleware::from_fn(contract::edge))
+    streams::routes().merge(login::open_routes()).with_state(service).fallback(serve).layer(middleware::from_fn(contract::edge))
 }
 
 type Api = State<Service>;

@@ -73,5 +73,5 @@ fn refused_by_the_framework(status: StatusCode) -> ErrorBody {
         _ if status.is_client_error() => ("bad_request", "The request can not be served as it is."),
         _ => ("internal_server_error", "Something went wrong on our side; it was logged under the request id."),
     };
-    ErrorBody { id: id.into(), message: message.into(), resource: None }
+    ErrorBody { id: id.into(), message: message.into(), resource: None, app: None }
 }

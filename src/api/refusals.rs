@@ -177,7 +177,7 @@ pub(crate) async fn wrong_method(State(service): Api, request: Request) -> Respo
         return refused(&service, row, request).await;
     }
     let message = "This endpoint has other methods; the Allow header lists them.".into();
-    let body = ErrorBody { id: "method_not_allowed".into(), message, resource: None };
+    let body = ErrorBody { id: "method_not_allowed".into(), message, resource: None, app: None };
     error::answer(StatusCode::METHOD_NOT_ALLOWED, body)
 }
 
@@ -188,7 +188,7 @@ async fn refused(service: &Service, row: &Refusal, request: Request) -> Response
     }
     let (_, _, status, id, sentence) = row;
     let status = StatusCode::from_u16(*status).unwrap_or(StatusCode::NOT_FOUND);
-    error::answer(status, ErrorBody { id: (*id).into(), message: (*sentence).into(), resource: None })
+    error::answer(status, ErrorBody { id: (*id).into(), message: (*sentence).into(), resource: None, app: None })
 }
 
 #[cfg(test)]

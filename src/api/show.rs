@@ -1,10 +1,14 @@
 //! From rows to wire types.
 
 use crate::view::View;
-use domain::{SlugId, size};
-use service::Service;
+use domain::{
+    SlugId, Token, UnixMs,
+    sign_in::{Client, Session},
+    size,
+};
+use service::{Issued, Service};
 use uuid::Uuid;
-use wire::{IdRef, NameRef, UserRef, time};
+use wire::{IdRef, NameRef, UserRef, oauth, time};
 
 /// Stable ids of the only region, stack and generation.
 const REGION: Uuid = Uuid::from_u128(0x5907_1ac2_4be5_4c28_8f3a_0b6c_0d1e_0001);
@@ -64,6 +68,86 @@ pub fn account(account: &domain::Account) -> wire::Account {
         two_factor_authentication: account.two_factor,
         updated_at: time(account.updated_at.unwrap_or(account.created_at).0),
         verified: true,
+    }
+}
+
+/// Seconds from now to the end of a token, begun ones whole; `None` for no end.
+pub fn seconds_left(service: &Service, token: &Token) -> Option<u64> {
+    token.expires_at.map(|end| end.since_ms(service.now()).div_ceil(1000))
+}
+
+/// An authorization; its tokens whole only when they were just made.
+pub fn authorization(
+    service: &Service,
+    token: &Token,
+    access: Option<&str>,
+    refresh: Option<&str>,
+) -> Result<oauth::Authorization, service::Error> {
+    const HIDDEN: &str = "**********";
+    let owner = service.account(token.account)?;
+    let client = service.client_of(token)?;
+    let hidden = format!("{}{HIDDEN}", token.prefix);
+    Ok(oauth::Authorization {
+        id: token.id,
+        access_token: oauth::TokenRef {
+            id: token.id,
+            token: access.map_or(hidden, String::from),
+            expires_in: seconds_left(service, token),
+        },
+        client: client.map(|client| oauth::ClientRef { id: client.id, name: client.name, redirect_uri: client.redirect_uri }),
+        created_at: time(token.created_at.0),
+        description: token.description.clone(),
+        grant: None,
+        refresh_token: token.refresh.as_ref().map(|(id, _)| oauth::TokenRef {
+            id: *id,
+            token: refresh.unwrap_or(HIDDEN).into(),
+            expires_in: None,
+        }),
+        scope: token.scopes.iter().map(|scope| scope.as_str().into()).collect(),
+        session: None,
+        updated_at: time(token.updated_at.unwrap_or(token.created_at).0),
+        user: oauth::Owner { id: owner.id.0, email: owner.email, full_name: owner.name },
+        app: token.app.map(|id| service.app_by_id(id)).transpose()?.flatten().map(|(id, name)| named(id.0, &name)),
+    })
+}
+
+/// The tokens of an authorization, as `POST /oauth/tokens` shows them.
+pub fn oauth_token(service: &Service, token: &Token, new: Option<&Issued>) -> Result<serde_json::Value, service::Error> {
+    let shown = authorization(service, token, new.map(|i| i.access.as_str()), new.map(|i| i.refresh.as_str()))?;
+    Ok(serde_json::json!({
+        "id": token.id,
+        "access_token": shown.access_token,
+        "authorization": { "id": token.id },
+        "client": null,
+        "created_at": shown.created_at,
+        "grant": {},
+        "refresh_token": shown.refresh_token,
+        "session": { "id": null },
+        "updated_at": shown.updated_at,
+        "user": { "id": shown.user.id },
+    }))
+}
+
+/// An OAuth client, for its owner.
+pub fn client(service: &Service, client: &Client) -> Result<oauth::OauthClient, service::Error> {
+    Ok(oauth::OauthClient {
+        id: client.id,
+        name: client.name.clone(),
+        redirect_uri: client.redirect_uri.clone(),
+        secret: service.client_secret(client)?,
+        ignores_delinquent: None,
+        created_at: time(client.created_at.0),
+        updated_at: time(client.updated_at.0),
+    })
+}
+
+/// A browser session.
+pub fn session(session: &Session, now: UnixMs) -> oauth::Session {
+    oauth::Session {
+        id: session.id,
+        description: session.description.clone(),
+        expires_in: session.ends_at().since_ms(now) / 1000,
+        created_at: time(session.created_at.0),
     }
 }
 

@@ -23,6 +23,15 @@ pub enum EventBody {
         /// What, in a word or two; never a secret.
         what: String,
     },
+    /// Somebody signed in with a password.
+    SignedIn,
+    /// Somebody signed out, or a browser was signed out.
+    SignedOut,
+    /// A client of the web flow came, went or changed.
+    ClientChanged {
+        /// The client.
+        client: uuid::Uuid,
+    },
     /// Somebody was taken off this installation.
     AccountRemoved {
         /// Who.

@@ -20,6 +20,9 @@ pub const DYNO_METADATA: &str = "runtime-dyno-metadata";
 /// Dynos are told about the build, in place of the slug.
 pub const BUILD_METADATA: &str = "runtime-dyno-build-metadata";
 
+/// Secrets and big changes need a code of the second factor.
+pub const TWO_FACTOR: &str = "two-factor";
+
 /// All of them, by name.
 pub const FEATURES: &[Feature] = &[
     Feature {
@@ -39,6 +42,12 @@ pub const FEATURES: &[Feature] = &[
         id: "7e4bd2a0-93c1-4d0c-9f57-2a5c0d6b1e03",
         display_name: "Dyno metadata",
         description: "Dynos get HEROKU_APP_ID, HEROKU_DYNO_ID, HEROKU_RELEASE_VERSION and others in their environment.",
+    },
+    Feature {
+        name: TWO_FACTOR,
+        id: "7e4bd2a0-93c1-4d0c-9f57-2a5c0d6b1e04",
+        display_name: "Second factor",
+        description: "Tokens see config vars, run commands, and rename, share or destroy the app only after a two-factor code.",
     },
 ];
 

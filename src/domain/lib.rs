@@ -21,6 +21,7 @@ pub mod release;
 pub mod rendezvous;
 pub mod restart;
 pub mod schedule;
+pub mod sign_in;
 pub mod size;
 pub mod sleep;
 pub mod team;

@@ -150,14 +150,7 @@ async fn deploy(
             return Err(e);
         }
     };
-    let email = parts.service.account(build.user)?.email;
-    let log = parts.logs.app(app.id);
-    for text in
-        [format!("Deploy {} by user {email}", short(build)), format!("Release v{} created by user {email}", release.version)]
-    {
-        log.write("app", "api", text);
-    }
-    log.write("app", "api", "Build succeeded");
+    parts.logs.app(app.id).write("app", "api", "Build succeeded");
     tracing::info!(app = %app.name, release = release.version, slug_bytes = bytes, "engine.released");
     let has_phase = release.status == ReleaseStatus::Pending;
     if has_phase {

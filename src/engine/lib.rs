@@ -223,7 +223,7 @@ impl Engine {
                     }
                 };
                 for event in &events {
-                    self.react(event.app, &event.body);
+                    self.react(event);
                 }
                 let Some(last) = events.last() else { break };
                 next = last.seq + 1;
@@ -234,8 +234,11 @@ impl Engine {
         }
     }
 
-    fn react(&self, app: Option<AppId>, body: &EventBody) {
-        let Some(app) = app.filter(|_| !self.is_closing()) else { return };
+    fn react(&self, event: &domain::Event) {
+        let (Some(app), body) = (event.app.filter(|_| !self.is_closing()), &event.body) else { return };
+        if let EventBody::ReleaseCreated { version } = body {
+            self.log_release(app, *version);
+        }
         self.note_schedule(body);
         match body {
             EventBody::BuildCreated { build } => {
@@ -253,6 +256,17 @@ impl Engine {
             }
             _ => self.wake(app),
         }
+    }
+
+    /// The log tells releases in the order of the events, however many make them at once.
+    fn log_release(&self, app: AppId, version: u64) {
+        let parts = &self.shared.parts;
+        let row = parts.store.get(&tables::RELEASES, &(app, version)).ok().flatten();
+        let Some(release) = row else { return }; // the app is gone already
+        let email = parts.service.account(release.user).map(|account| account.email).unwrap_or_default();
+        let log = parts.logs.app(app);
+        log.write("app", "api", format!("{} by user {email}", release.description));
+        log.write("app", "api", format!("Release v{version} created by user {email}"));
     }
 
     /// A build that was cut short by the end of the daemon failed; its ref was not moved.

@@ -1,6 +1,8 @@
 //! Apps.
 
-use crate::{Action, Ctx, Error, On, ReleaseDraft, Result, Service, access, add_release, config::write_config, find_app};
+use crate::{
+    Action, Ctx, Error, On, ReleaseDraft, Result, Service, access, add_release, config::write_config, find_app, tokens,
+};
 use domain::{App, AppId, EventBody, app::HOST_STACK, names};
 use std::collections::BTreeMap;
 use store::{ReadRows, Tx, tables};
@@ -82,7 +84,6 @@ impl Service {
                 Ok(app)
             })
             .await?;
-        self.log_action(app.id, ctx, "Initial release");
         Ok(app)
     }
 
@@ -171,6 +172,7 @@ impl Service {
                 let builds = tx.scan(&tables::BUILD_BY_APP, &app.id)?;
                 let releases = tx.scan(&tables::RELEASES, &app.id)?;
                 remove_rows(tx, &app)?;
+                tokens::drop_bound(tx, &ctx, app.id)?;
                 tx.event(ctx.now, Some(app.id), ctx.origin(), EventBody::AppDestroyed)?;
                 Ok::<_, Error>((app, builds, releases))
             })
@@ -183,6 +185,14 @@ impl Service {
 }
 
 impl Service {
+    /// Id and name of an app, for showing.
+    ///
+    /// # Errors
+    /// When the store can not be read.
+    pub fn app_by_id(&self, id: AppId) -> Result<Option<(AppId, String)>> {
+        Ok(self.store().get(&tables::APPS, &id)?.map(|app| (app.id, app.name)))
+    }
+
     /// Names of all stacks, the default first.
     pub fn stacks(&self) -> Vec<String> {
         let imported = (self.parts().stacks)();

@@ -1,6 +1,9 @@
 //! Signing in: tokens, of which only the hash is stored, and the one-time link of the first start.
 
-use crate::{Ctx, Error, Grant, Result, Service};
+use crate::{
+    Ctx, Error, Grant, Result, Service,
+    passwords::{check_password, put_password},
+};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use domain::{Account, AccountId, AppId, EventBody, Origin, Role, Scope, Token, UnixMs, account::SetupLink};
 use ring::{
@@ -30,13 +33,13 @@ pub(crate) fn hash(secret: &str) -> String {
     URL_SAFE_NO_PAD.encode(digest(&SHA256, secret.as_bytes()))
 }
 
-/// Twelve characters without look-alikes in three groups: 60 bits (`ux.md` J1).
-pub(crate) fn readable_secret() -> Result<String> {
+/// Groups of characters without look-alikes, five bits each.
+pub(crate) fn random_letters(groups: usize, length: usize) -> Result<String> {
     const LETTERS: &[u8; 32] = b"23456789ABCDEFGHJKLMNPQRSTUVWXYZ";
-    let mut bytes = [0u8; 12];
+    let mut bytes = vec![0u8; groups * length];
     SystemRandom::new().fill(&mut bytes).map_err(|_| Error::internal("no randomness"))?;
-    let text: String = bytes.iter().map(|b| char::from(LETTERS[usize::from(b % 32)])).collect();
-    Ok(format!("{}-{}-{}", &text[..4], &text[4..8], &text[8..]))
+    let group = |part: &[u8]| part.iter().map(|b| char::from(LETTERS[usize::from(b % 32)])).collect::<String>();
+    Ok(bytes.chunks(length).map(group).collect::<Vec<_>>().join("-"))
 }
 
 /// What a new token is to be.
@@ -50,6 +53,8 @@ pub(crate) struct NewToken {
     pub scopes: Vec<Scope>,
     /// The only app that it is good for.
     pub app: Option<AppId>,
+    /// The client that gets it by the web flow, and the hash of its refresh token.
+    pub client: Option<(Uuid, String)>,
     /// `None` for no end.
     pub expires_at: Option<UnixMs>,
 }
@@ -57,13 +62,21 @@ pub(crate) struct NewToken {
 impl NewToken {
     /// One for everything that the account may do, without an end.
     pub fn global(account: AccountId, description: &str) -> Self {
-        Self { account, description: description.into(), scopes: vec![Scope::Global], app: None, expires_at: None }
+        Self {
+            account,
+            description: description.into(),
+            scopes: vec![Scope::Global],
+            app: None,
+            client: None,
+            expires_at: None,
+        }
     }
 }
 
 /// Writes a token; returns its row and the token itself, which is shown once.
 pub(crate) fn add_token(tx: &mut Tx, ctx: &Ctx, new: NewToken) -> Result<(Token, String)> {
     let secret = format!("HRKU-{}", random_key()?);
+    let (client, refresh) = new.client.map(|(client, hash)| (client, (Uuid::new_v4(), hash))).unzip();
     let token = Token {
         id: Uuid::new_v4(),
         account: new.account,
@@ -71,8 +84,8 @@ pub(crate) fn add_token(tx: &mut Tx, ctx: &Ctx, new: NewToken) -> Result<(Token,
         prefix: secret[..13].into(),
         scopes: new.scopes,
         app: new.app,
-        client: None,
-        refresh: None,
+        client,
+        refresh,
         created_at: ctx.now,
         updated_at: None,
         expires_at: new.expires_at,
@@ -159,7 +172,7 @@ impl Service {
     /// When it can not be stored.
     pub async fn create_setup_link(&self) -> Result<SetupSecret> {
         let now = self.parts().clock.now();
-        let secret = readable_secret()?;
+        let secret = random_letters(3, 4)?;
         let key = hash(&secret);
         self.store()
             .commit(move |tx| -> Result<()> {
@@ -180,18 +193,25 @@ impl Service {
         Ok(link.is_some_and(|l| l.expires_at > self.parts().clock.now()))
     }
 
-    /// Uses the link: makes an admin and a token for it.
+    /// Uses the link: makes an admin with a password, and a token for the command line.
     ///
     /// # Errors
-    /// `unauthorized` for a link that is unknown, used or too old; `invalid_params` for the e-mail.
-    pub async fn use_setup_link(&self, secret: &str, email: &str) -> Result<(Account, String)> {
-        let (key, email, ctx) = (hash(secret), email.to_string(), Ctx::platform(self.parts().clock.now()));
+    /// `unauthorized` for a link that is unknown, used or too old; `invalid_params` for the e-mail or
+    /// password.
+    pub async fn use_setup_link(&self, secret: &str, email: &str, password: &str) -> Result<(Account, String)> {
+        let (key, email, ctx) = (hash(secret), check_email(email)?, Ctx::platform(self.parts().clock.now()));
+        if !self.setup_link_is_valid(secret)? {
+            return Err(Error::unauthorized());
+        }
+        check_password(password, &email)?;
+        let phc = self.hash_password(password.into()).await?;
         self.store()
             .commit(move |tx| {
                 let link = tx.get(&tables::SETUP_LINKS, &key)?.filter(|l| l.expires_at > ctx.now);
                 link.ok_or_else(Error::unauthorized)?;
                 tx.delete(&tables::SETUP_LINKS, &key);
                 let account = add_account(tx, &ctx, &email, Role::Admin)?;
+                put_password(tx, &ctx, account.id, phc)?;
                 let (_, token) = add_token(tx, &ctx, NewToken::global(account.id, "Setup"))?;
                 Ok((account, token))
             })

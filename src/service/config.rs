@@ -60,7 +60,7 @@ impl Service {
             }
         }
         let (ctx2, sealer, id) = (ctx.clone(), self.parts().sealer.clone(), app.id);
-        let (config, done) = self
+        let config = self
             .store()
             .commit(move |tx| {
                 let mut app = find_app(tx, &id.to_string())?;
@@ -78,27 +78,18 @@ impl Service {
                     }
                 }
                 check_size(&config)?;
-                let Some(description) = describe(&set, &removed) else { return Ok((config, None)) };
+                let Some(description) = describe(&set, &removed) else { return Ok(config) };
                 // Each change makes a release, so release numbers are free numbers for sets, also after a rollback.
                 app.config_version = app.next_version;
                 write_config(tx, &sealer, id, app.config_version, &config)?;
                 let keys = set.into_iter().chain(removed).collect();
                 tx.event(ctx2.now, Some(id), ctx2.origin(), EventBody::ConfigChanged { keys })?;
                 let slug = current_slug(tx, &app)?;
-                let release = add_release(
-                    tx,
-                    &ctx2,
-                    &mut app,
-                    ReleaseDraft { config_version: None, description: description.clone(), slug },
-                )?;
+                add_release(tx, &ctx2, &mut app, ReleaseDraft { config_version: None, description, slug })?;
                 tx.put(&tables::APPS, &id, &app)?;
-                Ok::<_, Error>((config, Some((description, release.version))))
+                Ok::<_, Error>(config)
             })
             .await?;
-        if let Some((description, version)) = done {
-            self.log_action(id, ctx, &description);
-            self.log_action(id, ctx, &format!("Release v{version} created"));
-        }
         Ok(config)
     }
 }

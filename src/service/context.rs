@@ -3,6 +3,7 @@
 use crate::access::Grant;
 use domain::{Account, AccountId, Origin, UnixMs};
 use std::net::IpAddr;
+use uuid::Uuid;
 
 /// Who acts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub struct Ctx {
     pub actor: Actor,
     /// What the token in use is for.
     pub grant: Grant,
+    /// The browser session that is used, if one is.
+    pub session: Option<Uuid>,
     /// For events and logs.
     pub request_id: Option<String>,
     /// Where the request came from, for the audit list.
@@ -31,7 +34,7 @@ pub struct Ctx {
 impl Ctx {
     /// The platform acts.
     pub fn platform(now: UnixMs) -> Self {
-        Self { actor: Actor::Platform, grant: Grant::default(), request_id: None, address: None, now }
+        Self { actor: Actor::Platform, grant: Grant::default(), session: None, request_id: None, address: None, now }
     }
 
     /// Somebody acts, without the limits of a token.

@@ -18,8 +18,10 @@ pub enum Kind {
     Conflict,
     /// The input does not pass.
     Invalid,
-    /// Too many or too much.
+    /// Too much.
     Limited,
+    /// Too often.
+    Throttled,
     /// The platform can not do it just now.
     Unavailable,
     /// A bug.
@@ -37,13 +39,17 @@ pub struct Error {
     pub public: String,
     /// Which resource was not found.
     pub resource: Option<&'static str>,
+    /// Name of the app that a code is asked for.
+    pub app: Option<Box<str>>,
+    /// Seconds to wait before the next try.
+    pub retry_after_s: Option<u32>,
     /// For our log only.
     pub private: Option<String>,
 }
 
 impl Error {
     fn new(kind: Kind, id: &'static str, public: impl Into<String>) -> Self {
-        Self { kind, id, public: public.into(), resource: None, private: None }
+        Self { kind, id, public: public.into(), resource: None, app: None, retry_after_s: None, private: None }
     }
 
     /// 422 `invalid_params`.
@@ -69,6 +75,16 @@ impl Error {
     /// 401 `unauthorized`.
     pub fn unauthorized() -> Self {
         Self::new(Kind::Unauthorized, "unauthorized", "Invalid credentials provided.")
+    }
+
+    /// 403 `two_factor`: asks for a code of the second factor (`platform-api.md` section 4.2).
+    pub fn two_factor(public: impl Into<String>) -> Self {
+        Self::new(Kind::Forbidden, "two_factor", public)
+    }
+
+    /// 429 `rate_limit`.
+    pub fn throttled(public: impl Into<String>, retry_after_s: u32) -> Self {
+        Self { retry_after_s: Some(retry_after_s), ..Self::new(Kind::Throttled, "rate_limit", public) }
     }
 
     /// 500 `internal_server_error`; `private` goes to the log.

@@ -29,7 +29,9 @@ impl Service {
     /// # Errors
     /// `not_found`, `forbidden`.
     pub async fn switch_feature(&self, ctx: &Ctx, app: &str, name: &str, enabled: bool) -> Result<(App, &'static Feature)> {
-        let app = self.app_for(ctx, Action::Write, app)?;
+        // Else who may not pass it could switch it off.
+        let action = if find(name)?.name == feature::TWO_FACTOR { Action::Manage } else { Action::Write };
+        let app = self.app_for(ctx, action, app)?;
         let (found, now) = (find(name)?, ctx.now);
         let body = EventBody::FeatureChanged { feature: found.name.into() };
         let app = self

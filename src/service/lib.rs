@@ -8,6 +8,7 @@ mod audit;
 mod auth;
 mod builds;
 mod capacity;
+mod clients;
 mod collaborators;
 mod config;
 mod context;
@@ -18,31 +19,43 @@ mod features;
 mod formation;
 mod keys;
 mod log_sessions;
+mod logins;
 mod one_offs;
+mod passwords;
 mod people;
 mod releases;
 mod schedules;
+mod sessions;
 mod slug_releases;
 mod sources;
 mod teams;
+mod throttle;
+mod tokens;
+mod two_factor;
 
 pub use access::{Action, Grant, On, may, rights_on, role_in};
 pub use apps::{AppChange, NewApp};
 pub use auth::SetupSecret;
 pub use builds::NewBuild;
+pub use clients::{ClientChange, Consent, Issued, Request};
 pub use collaborators::Shared;
 pub use config::{read_config, write_config};
 pub use context::{Actor, Ctx};
 pub use error::{Error, Kind, Result};
 pub use formation::{FormationChange, Quantity, follow_slug};
 pub use log_sessions::LogRequest;
+pub use logins::{BrowserLogin, NewLogin, Waiting};
 pub use one_offs::{NewDyno, RELEASE, Started, read_dyno_env};
+pub use passwords::Attempt;
 pub use people::NewInvitation;
 pub use releases::{ReleaseDraft, add_release, running_phase};
 pub use schedules::{Due, NewSchedule, use_slot};
+pub use sessions::{NewSession, form_token, new_form_key};
 pub use sources::Source;
+pub use tokens::{NewAuthorization, Rotated};
+pub use two_factor::Enrolment;
 
-use domain::{App, AppId, Rendezvous, time::Clock};
+use domain::{App, AppId, Rendezvous, UnixMs, time::Clock};
 use logs::{Logs, Outputs};
 use std::{path::PathBuf, sync::Arc};
 use store::{ReadRows, Sealer, Store, tables};
@@ -114,13 +127,25 @@ struct Inner {
     parts: Parts,
     sessions: log_sessions::Sessions,
     sources: sources::Sources,
+    hashing: passwords::Hashing,
+    throttle: throttle::Throttle,
+    logins: logins::Logins,
+    trusted: two_factor::Trusted,
 }
 
 impl Service {
     /// The operations over `parts`.
     pub fn new(parts: Parts) -> Self {
         Self {
-            inner: Arc::new(Inner { parts, sessions: log_sessions::Sessions::default(), sources: sources::Sources::default() }),
+            inner: Arc::new(Inner {
+                parts,
+                sessions: log_sessions::Sessions::default(),
+                sources: sources::Sources::default(),
+                hashing: passwords::Hashing::default(),
+                throttle: throttle::Throttle::default(),
+                logins: logins::Logins::default(),
+                trusted: two_factor::Trusted::default(),
+            }),
         }
     }
 
@@ -130,6 +155,11 @@ impl Service {
 
     fn store(&self) -> &Store {
         &self.inner.parts.store
+    }
+
+    /// The platform's clock.
+    pub fn now(&self) -> UnixMs {
+        self.inner.parts.clock.now()
     }
 
     /// How this installation is reached.
@@ -156,6 +186,7 @@ impl Service {
     fn app_for(&self, ctx: &Ctx, action: Action, id_or_name: &str) -> Result<App> {
         let app = find_app(self.store(), id_or_name)?;
         access::check(self.store(), ctx, action, On::App(&app))?;
+        self.check_code(ctx, action, &app)?;
         Ok(app)
     }
 

@@ -2,7 +2,10 @@
 
 use crate::{
     Action, Actor, Ctx, Error, On, Result, Service, access,
-    auth::{NewToken, add_account, add_token, check_email, drop_token, hash, readable_secret},
+    auth::{NewToken, add_account, add_token, check_email, drop_token, hash, random_letters},
+    clients,
+    passwords::{check_password, put_password},
+    sessions,
 };
 use domain::{Account, AccountId, EventBody, Membership, Role, TeamId, team::Invitation};
 use store::{ReadRows, Tx, tables};
@@ -41,6 +44,13 @@ fn own(ctx: &Ctx) -> Result<&Account> {
     }
 }
 
+fn check_name(name: Option<&str>) -> Result<()> {
+    if name.is_some_and(|n| n.chars().count() > NAME_CHARS_MAX || n.chars().any(char::is_control)) {
+        return Err(Error::invalid(format!("A name has at most {NAME_CHARS_MAX} characters and no control characters.")));
+    }
+    Ok(())
+}
+
 fn keeps_an_admin(tx: &Tx, leaving: AccountId) -> Result<()> {
     let others = tx.scan(&tables::ACCOUNTS, &())?;
     if others.iter().any(|a| a.is_admin() && a.id != leaving) {
@@ -77,16 +87,17 @@ impl Service {
         Err(Error::not_found("user", "Couldn't find that user."))
     }
 
-    /// Changes the shown name of [`Service::account_of`].
+    /// Changes the shown name of [`Service::account_of`]; `None` leaves it.
     ///
     /// # Errors
     /// `not_found`, `forbidden` without the scope global, `invalid_params`.
     pub async fn rename_account(&self, ctx: &Ctx, who: &str, name: Option<String>) -> Result<Account> {
         let account = self.account_of(ctx, who)?;
         access::check(self.store(), ctx, Action::ManageAccount, On::Platform)?;
-        if name.as_ref().is_some_and(|n| n.chars().count() > NAME_CHARS_MAX || n.chars().any(char::is_control)) {
-            return Err(Error::invalid(format!("A name has at most {NAME_CHARS_MAX} characters and no control characters.")));
+        if name.is_none() {
+            return Ok(account);
         }
+        check_name(name.as_deref())?;
         self.change_account(ctx, account.id, "name", move |account| account.name = name).await
     }
 
@@ -170,6 +181,9 @@ impl Service {
                     tx.delete(&tables::KEY_BY_FINGERPRINT, &key.sha256);
                     tx.delete(&tables::SSH_KEYS, &key.id);
                 }
+                sessions::end_all(tx, &ctx, account.id, None)?;
+                clients::drop_all(tx, &ctx, account.id)?;
+                tx.delete(&tables::SECRETS, &account.id);
                 tx.delete(&tables::ACCOUNT_BY_EMAIL, &account.email);
                 tx.delete(&tables::ACCOUNTS, &account.id);
                 tx.event(ctx.now, None, ctx.origin(), EventBody::AccountRemoved { account: account.id })?;
@@ -201,7 +215,7 @@ impl Service {
             None => access::check(self.store(), ctx, Action::ManagePeople, On::Platform)?,
             Some(team) => access::check(self.store(), ctx, Action::Manage, On::Team(team))?,
         }
-        let (by, secret) = (own(ctx)?.id, readable_secret()?);
+        let (by, secret) = (own(ctx)?.id, random_letters(3, 4)?);
         let invitation = Invitation {
             id: Uuid::new_v4(),
             email: check_email(&new.email)?,
@@ -278,12 +292,16 @@ impl Service {
         found.filter(|i| i.expires_at > now).ok_or_else(|| Error::not_found("invitation", GONE))
     }
 
-    /// Uses an invitation to this installation: makes the account and a token for it.
+    /// Uses an invitation to this installation: makes the account with a password, and a token for it.
     ///
     /// # Errors
-    /// `not_found` for a link that is unknown, used or too old; `conflict` when the account was made meanwhile.
-    pub async fn accept_invitation(&self, secret: &str, name: Option<String>) -> Result<(Account, String)> {
+    /// `not_found` for a link that is unknown, used or too old; `conflict` when the account was made meanwhile;
+    /// `invalid_params` for name or password.
+    pub async fn accept_invitation(&self, secret: &str, name: Option<String>, password: &str) -> Result<(Account, String)> {
         let invitation = self.invitation(secret)?;
+        check_password(password, &invitation.email)?;
+        check_name(name.as_deref())?;
+        let phc = self.hash_password(password.into()).await?;
         let ctx = Ctx::platform(self.parts().clock.now());
         self.store()
             .commit(move |tx| {
@@ -293,6 +311,7 @@ impl Service {
                 let mut account = add_account(tx, &ctx, &invitation.email, role)?;
                 account.name = name.filter(|n| !n.trim().is_empty());
                 tx.put(&tables::ACCOUNTS, &account.id, &account)?;
+                put_password(tx, &ctx, account.id, phc)?;
                 if let Some(team) = invitation.team {
                     join(tx, &ctx, team, account.id, invitation.role)?;
                 }

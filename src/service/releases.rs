@@ -162,8 +162,6 @@ impl Service {
                 Ok((app, release))
             })
             .await?;
-        self.log_action(id, ctx, &release.description);
-        self.log_action(id, ctx, &format!("Release v{} created", release.version));
         Ok((app, release))
     }
 }

@@ -49,8 +49,6 @@ impl Service {
                 Ok::<_, Error>((app, release))
             })
             .await?;
-        self.log_action(id, ctx, &release.description);
-        self.log_action(id, ctx, &format!("Release v{} created", release.version));
         Ok((app, release))
     }
 }

@@ -5,6 +5,7 @@ use domain::{
     Account, AccountId, App, AppDomain, AppId, Build, BuildId, Collaborator, Dyno, DynoId, Event, Formation, KeyId, Membership,
     Release, ReleaseId, Schedule, ScheduleId, Slug, SlugId, SshKey, Team, TeamId, Token,
     account::SetupLink,
+    sign_in::{AuthorizationCode, Client, Secrets, Session},
     team::{Invitation, Transfer},
 };
 use serde::{Deserialize, Serialize};
@@ -93,6 +94,14 @@ tables! {
     COLLABORATORS = 26, "collaborator", (AppId, AccountId) => Collaborator;
     /// Hash of the token of an authorization.
     TOKEN_BY_ID = 27, "token_by_id", Uuid => String;
+    /// What accounts sign in with.
+    SECRETS = 29, "secrets", AccountId => Secrets;
+    /// Clients of the web flow.
+    CLIENTS = 30, "client", Uuid => Client;
+    /// Codes of the web flow by the hash of the code, which is in the value, too.
+    CODES = 31, "authorization_code", String => (String, AuthorizationCode);
+    /// Signed-in browsers by the hash of the cookie, which is in the value, too.
+    SESSIONS = 33, "session", String => (String, Session);
     /// Open invitations by the hash of the link's secret.
     INVITATIONS = 28, "invitation", String => Invitation;
     /// Apps that were offered to somebody.

@@ -2,6 +2,7 @@
 //! (`platform-api.md` section 13).
 
 pub mod attach;
+pub mod oauth;
 mod range;
 mod teams;
 mod types;

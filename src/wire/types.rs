@@ -14,6 +14,16 @@ pub struct ErrorBody {
     /// Which resource was not found.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub resource: Option<String>,
+    /// The app that the error is about: for it a code is asked for.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub app: Option<AppName>,
+}
+
+/// `{name}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppName {
+    /// Name of the app.
+    pub name: String,
 }
 
 /// `{id, email}`.

@@ -169,14 +169,22 @@ fn the_first_admin_comes_by_a_link_that_works_once() {
     let agent = crate::support::agent();
     let page = agent.get(format!("{address}{path}")).call().unwrap().body_mut().read_to_string().unwrap();
     assert!(page.contains("Create admin"), "{page}");
-    let wrong = agent.post(format!("{address}/setup/AAAA-BBBB-CCCC")).send_form([("email", "a@b.c")]).unwrap();
+    let wrong = agent
+        .post(format!("{address}/setup/AAAA-BBBB-CCCC"))
+        .send_form([("email", "a@b.c"), ("password", "correct horse")])
+        .unwrap();
     assert_eq!(wrong.status(), 404);
-    let bad =
-        agent.post(format!("{address}{path}")).send_form([("email", "<script>")]).unwrap().body_mut().read_to_string().unwrap();
+    let bad = agent
+        .post(format!("{address}{path}"))
+        .send_form([("email", "<script>@x"), ("password", "short")])
+        .unwrap()
+        .body_mut()
+        .read_to_string()
+        .unwrap();
     assert!(bad.contains("&#60;script&#62;") || bad.contains("&lt;script&gt;"), "{bad}");
     let ready = agent
         .post(format!("{address}{path}"))
-        .send_form([("email", "ana@example.com")])
+        .send_form([("email", "ana@example.com"), ("password", "correct horse")])
         .unwrap()
         .body_mut()
         .read_to_string()
@@ -191,7 +199,15 @@ fn the_first_admin_comes_by_a_link_that_works_once() {
         .read_to_string()
         .unwrap();
     assert!(account.contains("ana@example.com"), "{account}");
-    assert_eq!(agent.post(format!("{address}{path}")).send_form([("email", "eve@example.com")]).unwrap().status(), 404, "once");
+    assert_eq!(
+        agent
+            .post(format!("{address}{path}"))
+            .send_form([("email", "eve@example.com"), ("password", "correct horse")])
+            .unwrap()
+            .status(),
+        404,
+        "once"
+    );
     let _ = std::process::Command::new("kill").arg(child.id().to_string()).status();
     assert!(child.wait().unwrap().success());
 }

@@ -100,7 +100,7 @@ fn features_are_switched_without_a_restart_and_tell_dynos_about_themselves() {
     let list = platform.api("GET", "/apps/shop/features", None).json();
     crate::schema::check_list("app-feature", &list);
     let names: Vec<&str> = list.as_array().unwrap().iter().map(|f| f["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["preboot", "runtime-dyno-build-metadata", "runtime-dyno-metadata"]);
+    assert_eq!(names, ["preboot", "runtime-dyno-build-metadata", "runtime-dyno-metadata", "two-factor"]);
     assert!(list.as_array().unwrap().iter().all(|f| f["enabled"] == false && f["state"] == "general"));
     let before = dynos(&platform);
     let by_id = format!("/apps/shop/features/{}", list[2]["id"].as_str().unwrap());

@@ -1,0 +1,218 @@
+//! The own account: tokens, browsers, password, second factor.
+
+use crate::{
+    browser::{Posted, Visitor},
+    message, qr, render,
+};
+use askama::Template;
+use axum::{
+    Router,
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Redirect, Response},
+    routing::{get, post},
+};
+use domain::{Scope, Token};
+use service::{Ctx, Enrolment, Error, Service};
+
+/// The routes of these pages.
+pub fn routes() -> Router<Service> {
+    Router::new()
+        .route("/account/settings", get(account))
+        .route("/account/settings/token", post(revoke))
+        .route("/account/settings/browser", post(end))
+        .route("/account/settings/password", post(password))
+        .route("/account/settings/two-factor", post(two_factor))
+}
+
+/// Where the page is; `/account` is the API's.
+pub const PATH: &str = "/account/settings";
+
+struct TokenRow {
+    id: String,
+    description: String,
+    prefix: String,
+    use_for: String,
+    created: String,
+    ends: String,
+}
+
+struct BrowserRow {
+    id: String,
+    description: String,
+    address: String,
+    created: String,
+    is_this: bool,
+}
+
+#[derive(Template)]
+#[template(path = "account.html")]
+struct AccountPage {
+    token: String,
+    email: String,
+    role: &'static str,
+    tokens: Vec<TokenRow>,
+    browsers: Vec<BrowserRow>,
+    has_password: bool,
+    two_factor: bool,
+    enrolment: Option<Enrolment>,
+    qr: Option<qr::Code>,
+    codes: Vec<String>,
+    problem: Option<(&'static str, String)>,
+    done: Option<&'static str>,
+}
+
+impl AccountPage {
+    /// What went wrong in one of its forms.
+    fn problem_of(&self, form: &str) -> Option<&str> {
+        self.problem.as_ref().filter(|(name, _)| *name == form).map(|(_, text)| text.as_str())
+    }
+}
+
+fn use_for(service: &Service, token: &Token) -> String {
+    let scopes = token.scopes.iter().map(|scope| scope.as_str()).collect::<Vec<_>>().join(", ");
+    let app = token.app.and_then(|id| service.app_by_id(id).ok().flatten());
+    match app {
+        Some((_, name)) => format!("{scopes} on {name}"),
+        None if token.scopes == [Scope::Global] => "everything".into(),
+        None => scopes,
+    }
+}
+
+fn drawn(service: &Service, visitor: &Visitor, ctx: &Ctx) -> Result<AccountPage, Error> {
+    let account = ctx.account().ok_or_else(Error::unauthorized)?;
+    let account = service.account(account)?;
+    let mut tokens = service.authorizations(ctx)?;
+    tokens.sort_by_key(|token| std::cmp::Reverse(token.created_at));
+    let mut browsers = service.sessions(ctx)?;
+    browsers.sort_by_key(|session| std::cmp::Reverse(session.used_at));
+    let enrolment = service.waiting_two_factor(ctx)?;
+    let row = |token: &Token| TokenRow {
+        id: token.id.to_string(),
+        description: token.description.clone(),
+        prefix: token.prefix.clone(),
+        use_for: use_for(service, token),
+        created: render::time(token.created_at),
+        ends: token.expires_at.filter(|_| token.refresh.is_none()).map_or_else(|| "never".into(), render::time),
+    };
+    Ok(AccountPage {
+        token: visitor.token(),
+        email: account.email,
+        role: account.role.as_str(),
+        tokens: tokens.iter().map(row).collect(),
+        browsers: browsers
+            .into_iter()
+            .map(|session| BrowserRow {
+                id: session.id.to_string(),
+                is_this: ctx.session == Some(session.id),
+                description: session.description,
+                address: session.address.map(|address| address.to_string()).unwrap_or_default(),
+                created: render::time(session.created_at),
+            })
+            .collect(),
+        has_password: service.has_password(ctx)?,
+        two_factor: account.two_factor,
+        qr: enrolment.as_ref().and_then(|new| qr::Code::of(&new.url)),
+        enrolment,
+        codes: Vec::new(),
+        problem: None,
+        done: None,
+    })
+}
+
+/// The page as it is now, with a word on what was just done or what went wrong.
+fn answered(
+    service: &Service,
+    visitor: &Visitor,
+    ctx: &Ctx,
+    form: &'static str,
+    done: Result<&'static str, Error>,
+) -> Response {
+    let mut page = match drawn(service, visitor, ctx) {
+        Ok(page) => page,
+        Err(e) => return message::failed(&e),
+    };
+    let status = match done {
+        Ok(text) => {
+            page.done = Some(text);
+            StatusCode::OK
+        }
+        Err(e) if e.private.is_some() => return message::failed(&e),
+        Err(e) => {
+            page.problem = Some((form, e.public.clone()));
+            message::status(&e)
+        }
+    };
+    render::page(status, &page)
+}
+
+async fn account(State(service): State<Service>, visitor: Visitor) -> Response {
+    match visitor.signed_in(PATH) {
+        Ok(ctx) => match drawn(&service, &visitor, ctx) {
+            Ok(page) => render::page(StatusCode::OK, &page),
+            Err(e) => message::failed(&e),
+        },
+        Err(way) => *way,
+    }
+}
+
+async fn revoke(State(service): State<Service>, posted: Posted) -> Response {
+    let ctx = match posted.visitor.signed_in(PATH) {
+        Ok(ctx) => ctx,
+        Err(way) => return *way,
+    };
+    match service.revoke_authorization(ctx, posted.field("id")).await {
+        Ok(_) => Redirect::to(PATH).into_response(),
+        Err(e) => message::failed(&e),
+    }
+}
+
+async fn end(State(service): State<Service>, posted: Posted) -> Response {
+    let ctx = match posted.visitor.signed_in(PATH) {
+        Ok(ctx) => ctx,
+        Err(way) => return *way,
+    };
+    match service.end_session(ctx, posted.field("id")).await {
+        Ok(_) => Redirect::to(PATH).into_response(),
+        Err(e) => message::failed(&e),
+    }
+}
+
+async fn password(State(service): State<Service>, posted: Posted) -> Response {
+    let ctx = match posted.visitor.signed_in(PATH) {
+        Ok(ctx) => ctx,
+        Err(way) => return *way,
+    };
+    let (old, new) = (posted.field("password").to_string(), posted.field("new_password").to_string());
+    let done = service.change_password(ctx, Some(old), new).await;
+    let done = done.map(|()| "The password was changed; other browsers were signed out.");
+    answered(&service, &posted.visitor, ctx, "password", done)
+}
+
+async fn two_factor(State(service): State<Service>, posted: Posted) -> Response {
+    let ctx = match posted.visitor.signed_in(PATH) {
+        Ok(ctx) => ctx,
+        Err(way) => return *way,
+    };
+    let code = posted.field("code");
+    let done = match posted.field("do") {
+        "start" => service.start_two_factor(ctx).await.map(|_| "Now add the secret to your app and type its first code."),
+        "stop" => service.stop_two_factor(ctx, code).await.map(|()| "The second factor is off."),
+        _ => match service.confirm_two_factor(ctx, code).await {
+            Ok(codes) => return confirmed(&service, &posted.visitor, ctx, codes),
+            Err(e) => Err(e),
+        },
+    };
+    answered(&service, &posted.visitor, ctx, "two-factor", done)
+}
+
+/// The only time that the recovery codes are shown.
+fn confirmed(service: &Service, visitor: &Visitor, ctx: &Ctx, codes: Vec<String>) -> Response {
+    match drawn(service, visitor, ctx) {
+        Ok(page) => {
+            let done = Some("The second factor is on. Keep the recovery codes: they are shown only now.");
+            render::page(StatusCode::OK, &AccountPage { codes, done, ..page })
+        }
+        Err(e) => message::failed(&e),
+    }
+}
