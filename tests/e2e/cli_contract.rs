@@ -183,15 +183,14 @@ fn account_and_tokens() {
     check("auth:2fa", vec![get("GET /account", account.clone())], &["Two-factor authentication is not enabled"]);
     check("auth:token", vec![], &["secret\n"]);
     let scenes = vec![
-        send("POST /account/two-factor", json!({ "password": "pw" }), json!({ "secret": "ABC", "otpauth_url": "otpauth://x" })),
+        send("POST /account/two-factor", json!({}), json!({ "secret": "ABC", "url": "otpauth://x" })),
         send("PUT /account/two-factor", json!({ "code": "123456" }), json!({ "recovery_codes": ["r1", "r2"] })),
     ];
-    check("2fa:on --password pw --code 123456", scenes, &["otpauth://x", "r1\nr2\n"]);
-    let scene = send("DELETE /account/two-factor", json!({ "password": "pw", "code": "1" }), json!({}));
-    check("2fa:off --password pw --code 1", vec![scene], &["done"]);
+    check("2fa:on --code 123456", scenes, &["otpauth://x", "r1\nr2\n"]);
+    let scene = send("DELETE /account/two-factor", json!({ "code": "1" }), json!({}));
+    check("2fa:off --code 1", vec![scene], &["done"]);
     let body = json!({ "password": "old", "new_password": "new" });
-    let (output, _) =
-        play(&["auth:password", "--password-stdin"], vec![send("PUT /account/password", body, account)], "old\nnew\n");
+    let (output, _) = play(&["auth:password", "--password-stdin"], vec![send("PATCH /account", body, account)], "old\nnew\n");
     assert!(output.status.success(), "{output:?}");
     let auth =
         json!({ "id": "a1", "description": "CI", "scope": ["write"], "access_token": { "token": "HRKU-1", "expires_in": 60 } });

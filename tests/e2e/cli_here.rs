@@ -333,7 +333,11 @@ fn people_and_teams_of_the_daemon() {
     run(&["destroy", "-a", "shop", "--confirm", "shop"]);
     run(&["teams:rename", "acme", "umbra"]);
     run(&["teams:destroy", "umbra", "--confirm", "umbra"]);
-    std::fs::write(platform.dir.path().join("key.pub"), "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8g ana@laptop\n").unwrap();
+    std::fs::write(
+        platform.dir.path().join("key.pub"),
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8g ana@laptop\n",
+    )
+    .unwrap();
     schema::check("key", &json(&["keys:add", "key.pub"]));
     assert!(run(&["keys"]).0.starts_with("ana@laptop  "));
     assert!(run(&["keys:remove", "ana@laptop"]).1.contains("done"));

@@ -33,13 +33,10 @@ pub const TOPIC: Topic = Topic {
             .aliases(&["2fa", "auth:2fa:status"]),
         there("auth:2fa:on", "Ask for a code of an authenticator app at sign-in", two_factor_on)
             .aliases(&["2fa:on", "2fa:enable", "auth:2fa:enable"])
-            .args(&[
-                value("code", "The first code, to prove that the app works"),
-                value("password", "The password; else it is asked for"),
-            ]),
+            .args(&[value("code", "The first code, to prove that the app works")]),
         there("auth:2fa:off", "Do not ask for a second factor any more", two_factor_off)
             .aliases(&["2fa:off", "2fa:disable", "auth:2fa:disable"])
-            .args(&[value("code", "A code, or a recovery code"), value("password", "The password; else it is asked for")]),
+            .args(&[value("code", "A code, or a recovery code")]),
         there("auth:password", "Change the password", password)
             .aliases(&["password"])
             .args(&[switch("password-stdin", "Read the old and the new one from standard input, a line each")]),
@@ -106,17 +103,9 @@ fn two_factor(s: &Session) -> Result<()> {
     Ok(())
 }
 
-fn the_password(s: &Session, question: &str) -> Result<String> {
-    match s.given.text("password") {
-        Some(password) => Ok(password.to_string()),
-        None => ask_secret(question, s.global.no_input, "--password"),
-    }
-}
-
 fn two_factor_on(s: &Session) -> Result<()> {
-    let password = the_password(s, "Password: ")?;
-    let started = s.client.send("POST", "/account/two-factor", &json!({ "password": password }))?;
-    eprintln!("Add this to your authenticator app:\n  {}", field(&started, "otpauth_url"));
+    let started = s.client.send("POST", "/account/two-factor", &json!({}))?;
+    eprintln!("Add this to your authenticator app:\n  {}", field(&started, "url"));
     eprintln!("or type its key there: {}", field(&started, "secret"));
     let code = match s.given.text("code") {
         Some(code) => code.to_string(),
@@ -132,12 +121,11 @@ fn two_factor_on(s: &Session) -> Result<()> {
 }
 
 fn two_factor_off(s: &Session) -> Result<()> {
-    let password = the_password(s, "Password: ")?;
     let code = match s.given.text("code") {
         Some(code) => code.to_string(),
         None => ask("Code of the app, or a recovery code: ", s.global.no_input, "--code")?,
     };
-    let body = json!({ "password": password, "code": code });
+    let body = json!({ "code": code });
     let done = s.doing("Disabling two-factor authentication", |c| {
         Ok(c.request("DELETE", "/account/two-factor", &[("heroku-two-factor-code", &code)], Some(&body))?.value)
     })?;
@@ -158,7 +146,7 @@ fn password(s: &Session) -> Result<()> {
         (old, new)
     };
     let body = json!({ "password": old, "new_password": new });
-    let account = s.doing("Changing the password", |c| c.send("PUT", "/account/password", &body))?;
+    let account = s.doing("Changing the password", |c| c.send("PATCH", "/account", &body))?;
     s.show(&account, String::new);
     Ok(())
 }
