@@ -6,26 +6,62 @@ mod args;
 mod attach;
 mod client;
 mod commands;
+mod complete;
 mod credentials;
 mod failure;
 mod git;
+mod help;
+mod man;
+mod nearest;
 mod output;
+mod session;
+mod talk;
+mod tls;
+mod topics;
+mod verb;
 
+use failure::Result;
 use std::process::ExitCode;
+
+/// Address and token of the server that the user is signed in to: by environment, or by the last sign-in.
+///
+/// # Errors
+/// A text for people and an exit code, when there is none.
+pub fn signed_in() -> std::result::Result<(String, String), (String, u8)> {
+    client::known_server(None).map_err(|failure| (failure.text, failure.exit))
+}
 
 /// Runs the command line.
 pub fn main() -> ExitCode {
-    let invocation = match args::parse(std::env::args_os()) {
+    let args: Vec<_> = std::env::args_os().collect();
+    if args.get(1).is_some_and(|a| a == complete::VERB) {
+        complete::answer(&args);
+        return ExitCode::SUCCESS;
+    }
+    let invocation = match args::parse(args) {
         Ok(invocation) => invocation,
         Err(code) => return code,
     };
-    match commands::run(invocation) {
+    match run(invocation) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if !failure.text.is_empty() {
-                eprintln!(" !    {}", failure.text);
+                output::warn(&failure.text);
             }
             ExitCode::from(failure.exit)
         }
+    }
+}
+
+fn run(invocation: args::Invocation) -> Result<()> {
+    let args::Invocation { global, verb, given } = invocation;
+    match verb.run {
+        verb::Run::Here(run) => run(&global, &given),
+        verb::Run::There(run) => {
+            let client = client::Client::from_environment(&global)?;
+            let session = session::Session { global, given, client };
+            run(&session).map_err(|failure| session.explained(failure))
+        }
+        verb::Run::Binary => Err(failure::Failure::usage(format!("Give this verb first: tidemill {}.", verb.name))),
     }
 }
