@@ -3,6 +3,7 @@
 //!
 //! This room must not know sockets or the store; it gets names and gives answers.
 
+pub mod loopback;
 pub mod own;
 
 /// State of a domain's managed certificate (`acm.md`), in the words of the API.

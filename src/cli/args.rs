@@ -341,6 +341,11 @@ pub enum Command {
     Version,
     /// Run the platform: see tidemill serve --help
     Serve,
+    /// Run the official Heroku CLI on this server: heroku -- ARGS
+    Heroku,
+    /// Print what lets the official Heroku CLI of this shell work on this server: eval "$(tidemill heroku-env)"
+    #[command(name = "heroku-env")]
+    HerokuEnv,
     /// Show it all on this machine: daemon, app, push, page
     Demo,
     /// Import a root file system for apps to be built and run on (on the server, as root): stack:import NAME FILE.tar

@@ -25,6 +25,19 @@ fn agent() -> Agent {
     Agent::config_builder().http_status_as_error(false).timeout_connect(Some(CONNECT_LIMIT)).tls_config(tls).build().into()
 }
 
+/// Address and token: of the server `wanted`, of the environment, or of the last sign-in.
+pub fn known_server(wanted: Option<String>) -> Result<(String, String)> {
+    let variable = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
+    let credentials = Credentials::load()?;
+    let base = wanted.or_else(|| variable("TIDEMILL_HOST")).or_else(|| credentials.default.clone());
+    let base = base.ok_or_else(|| Failure { text: "Not signed in. Sign in with: tidemill login URL".into(), exit: 3 })?;
+    let base = normal_url(&base)?;
+    let token = variable("TIDEMILL_API_KEY").or_else(|| credentials.hosts.get(&base).cloned());
+    let token = token
+        .ok_or_else(|| Failure { text: format!("Not signed in to {base}. Sign in with: tidemill login {base}"), exit: 3 })?;
+    Ok((base, token))
+}
+
 impl Client {
     /// For an address and token that are known.
     pub fn new(base: String, token: String) -> Self {
@@ -33,16 +46,7 @@ impl Client {
 
     /// From flags, environment, or the last sign-in.
     pub fn from_environment(global: &Global) -> Result<Self> {
-        let variable = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
-        let credentials = Credentials::load()?;
-        let base = global.host.clone().or_else(|| variable("TIDEMILL_HOST")).or_else(|| credentials.default.clone());
-        let base = base.ok_or_else(|| Failure { text: "Not signed in. Sign in with: tidemill login URL".into(), exit: 3 })?;
-        let base = normal_url(&base)?;
-        let token = variable("TIDEMILL_API_KEY").or_else(|| credentials.hosts.get(&base).cloned());
-        let token = token.ok_or_else(|| Failure {
-            text: format!("Not signed in to {base}. Sign in with: tidemill login {base}"),
-            exit: 3,
-        })?;
+        let (base, token) = known_server(global.host.clone())?;
         Ok(Self::new(base, token))
     }
 

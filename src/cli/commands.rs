@@ -29,8 +29,8 @@ pub fn run(invocation: Invocation) -> Result<()> {
         }
         Command::Login { url, token } => login(&global, &url, token),
         Command::GitCredentials { action } => git_credentials(&action),
-        Command::Serve | Command::Demo | Command::SetupLink | Command::StackImport => {
-            let verbs = "tidemill serve, tidemill demo, tidemill setup-link, tidemill stack:import";
+        Command::Serve | Command::Demo | Command::SetupLink | Command::StackImport | Command::Heroku | Command::HerokuEnv => {
+            let verbs = "tidemill serve, tidemill demo, tidemill setup-link, tidemill stack:import, tidemill heroku";
             Err(Failure::usage(format!("Give this verb first: {verbs}.")))
         }
         command => {
@@ -102,7 +102,9 @@ fn remote(session: &Session, command: Command) -> Result<()> {
         | Command::Serve
         | Command::Demo
         | Command::SetupLink
-        | Command::StackImport => Ok(()),
+        | Command::StackImport
+        | Command::Heroku
+        | Command::HerokuEnv => Ok(()),
     }
 }
 

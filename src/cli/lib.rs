@@ -13,6 +13,14 @@ mod output;
 
 use std::process::ExitCode;
 
+/// Address and token of the server that the user is signed in to: by environment, or by the last sign-in.
+///
+/// # Errors
+/// A text for people and an exit code, when there is none.
+pub fn signed_in() -> Result<(String, String), (String, u8)> {
+    client::known_server(None).map_err(|failure| (failure.text, failure.exit))
+}
+
 /// Runs the command line.
 pub fn main() -> ExitCode {
     let invocation = match args::parse(std::env::args_os()) {
