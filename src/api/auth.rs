@@ -2,11 +2,12 @@
 
 use crate::{RequestId, error::Failure};
 use axum::{
-    extract::FromRequestParts,
+    extract::{ConnectInfo, FromRequestParts},
     http::{header::AUTHORIZATION, request::Parts},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use service::{Ctx, Error, Service};
+use std::net::SocketAddr;
 
 /// The context of an authenticated request.
 pub struct User(pub Ctx);
@@ -18,7 +19,8 @@ impl FromRequestParts<Service> for User {
         let header = parts.headers.get(AUTHORIZATION).and_then(|v| v.to_str().ok()).ok_or_else(Error::unauthorized)?;
         let token = token(header).ok_or_else(Error::unauthorized)?;
         let id = parts.extensions.get::<RequestId>().map(|id| id.0.clone());
-        Ok(Self(service.authenticate(&token, id)?))
+        let address = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip().to_canonical());
+        Ok(Self(Ctx { address, ..service.authenticate(&token, id)? }))
     }
 }
 

@@ -1,19 +1,30 @@
 //! Platform API v3 over HTTP: thin handlers, wire types in and out, everything else in `service`.
 //!
 //! This room must not know the store, the engine or the router. The list of routes with what each needs is
-//! [`ROUTES`]; a test compares it with a golden file.
+//! [`all_routes`]; a test compares it with a golden file.
 
+mod account;
 mod answer;
+mod apps;
 mod auth;
+mod builds;
+mod config;
+mod domains;
+mod dynos;
 mod error;
-mod handlers;
+mod formation;
 mod list;
+mod log_sessions;
 mod policy;
+mod refs;
+mod releases;
+mod routes;
 mod run;
+mod schedules;
 mod show;
 mod streams;
 
-pub use handlers::ROUTES;
+pub use routes::{Route, all as all_routes};
 
 use axum::{
     Router,
@@ -30,7 +41,7 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 
 /// The routes of the API, ready to be served on the platform's hosts.
 pub fn router(service: Service) -> Router {
-    handlers::routes()
+    routes::router()
         .fallback(|| async { error::not_found_route() })
         .layer(middleware::from_fn(version))
         .layer(DefaultBodyLimit::max(API_BODY_BYTES_MAX))
@@ -72,3 +83,4 @@ async fn version(request: Request, next: Next) -> Response {
 }
 
 type Api = State<Service>;
+type Out = Result<Response, error::Failure>;

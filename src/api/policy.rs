@@ -1,39 +1,47 @@
 //! Features and the health check of an app.
 
 use crate::{
-    Api,
+    Api, Out,
     answer::{Body, ok},
     auth::User,
-    error::Failure,
-    list, show,
+    list,
+    routes::routes,
+    show,
 };
 use axum::{
     extract::{Path, State},
     http::HeaderMap,
-    response::{IntoResponse, Response},
+    response::IntoResponse,
 };
 use domain::{HealthCheck, health};
 use serde::Deserialize;
 
-type Out = Result<Response, Failure>;
+routes! {
+    get "/apps/{app}/features" => features, "read";
+    get "/apps/{app}/features/{feature}" => feature, "read";
+    patch "/apps/{app}/features/{feature}" => switch_feature, "write";
+    get "/apps/{app}/health-check" => health_check, "read";
+    put "/apps/{app}/health-check" => set_health_check, "write";
+    delete "/apps/{app}/health-check" => remove_health_check, "write";
+}
 
-pub async fn features(State(service): Api, User(ctx): User, Path(app): Path<String>, headers: HeaderMap) -> Out {
+async fn features(State(service): Api, User(ctx): User, Path(app): Path<String>, headers: HeaderMap) -> Out {
     let (app, features) = service.features(&ctx, &app)?;
     let shown: Vec<_> = features.iter().map(|f| show::feature(&service, &app, f)).collect();
     list::page(&headers, &shown, &["name", "id"])
 }
 
-pub async fn feature(State(service): Api, User(ctx): User, Path((app, name)): Path<(String, String)>) -> Out {
+async fn feature(State(service): Api, User(ctx): User, Path((app, name)): Path<(String, String)>) -> Out {
     let (app, feature) = service.feature(&ctx, &app, &name)?;
     Ok(ok(show::feature(&service, &app, feature))?.into_response())
 }
 
 #[derive(Deserialize)]
-pub struct SwitchFeature {
+struct SwitchFeature {
     enabled: bool,
 }
 
-pub async fn switch_feature(
+async fn switch_feature(
     State(service): Api,
     User(ctx): User,
     Path((app, name)): Path<(String, String)>,
@@ -43,19 +51,19 @@ pub async fn switch_feature(
     Ok(ok(show::feature(&service, &app, feature))?.into_response())
 }
 
-pub async fn health_check(State(service): Api, User(ctx): User, Path(app): Path<String>) -> Out {
+async fn health_check(State(service): Api, User(ctx): User, Path(app): Path<String>) -> Out {
     Ok(ok(show::health_check(&service.health_check(&ctx, &app)?))?.into_response())
 }
 
 #[derive(Deserialize)]
-pub struct SetHealthCheck {
+struct SetHealthCheck {
     path: String,
     successes: Option<u32>,
     timeout: Option<u64>,
     interval: Option<u64>,
 }
 
-pub async fn set_health_check(
+async fn set_health_check(
     State(service): Api,
     User(ctx): User,
     Path(app): Path<String>,
@@ -71,7 +79,7 @@ pub async fn set_health_check(
     Ok(ok(show::health_check(&check))?.into_response())
 }
 
-pub async fn remove_health_check(State(service): Api, User(ctx): User, Path(app): Path<String>) -> Out {
+async fn remove_health_check(State(service): Api, User(ctx): User, Path(app): Path<String>) -> Out {
     let check = service.health_check(&ctx, &app)?;
     service.set_health_check(&ctx, &app, None).await?;
     Ok(ok(show::health_check(&check))?.into_response())

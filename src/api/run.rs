@@ -1,11 +1,12 @@
 //! One-off dynos and processes in running ones (`platform-api.md`, `cli-contract.md` section 5).
 
 use crate::{
-    Api,
+    Api, Out,
     answer::{Body, created},
     auth::User,
+    dynos::release_id,
     error::Failure,
-    handlers::{Out, release_id},
+    routes::routes,
     show,
 };
 use axum::{
@@ -22,6 +23,11 @@ use std::collections::BTreeMap;
 /// Sizes of a terminal whose client tells none.
 const ROWS: u16 = 24;
 const COLUMNS: u16 = 80;
+
+routes! {
+    post "/apps/{app}/dynos" => run_dyno, "write";
+    post "/apps/{app}/dynos/{dyno}" => run_inside, "write";
+}
 
 #[derive(Deserialize)]
 pub(crate) struct RunDyno {

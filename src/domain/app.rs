@@ -1,51 +1,12 @@
-//! Apps and the people who own them.
+//! Apps, their formation and their domains.
 
-use crate::{AccountId, AppId, HealthCheck, UnixMs, feature, size};
+use crate::{AccountId, AppId, HealthCheck, TeamId, UnixMs, feature, size};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
 /// Name of the stack that needs no import: the host's own system.
 pub const HOST_STACK: &str = "heroku-24";
-
-/// Someone who may sign in.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Account {
-    /// Key.
-    pub id: AccountId,
-    /// Unique, lower case.
-    pub email: String,
-    /// Shown in the account answer.
-    pub name: Option<String>,
-    /// May do everything on this host.
-    pub admin: bool,
-    /// Creation time.
-    pub created_at: UnixMs,
-}
-
-/// An API token; the token itself is never stored, only its hash (which is the key of the row).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Token {
-    /// Public id.
-    pub id: Uuid,
-    /// Whose token it is.
-    pub account: AccountId,
-    /// What the owner calls it.
-    pub description: String,
-    /// First characters, to tell tokens apart in a list.
-    pub prefix: String,
-    /// Creation time.
-    pub created_at: UnixMs,
-    /// `None` for no end.
-    pub expires_at: Option<UnixMs>,
-}
-
-/// A one-time link that lets its holder become the first admin. Keyed by its hash.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SetupLink {
-    /// Not valid at or after this time.
-    pub expires_at: UnixMs,
-}
 
 /// An app.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,8 +15,14 @@ pub struct App {
     pub id: AppId,
     /// Unique; see [`crate::names::check_app_name`].
     pub name: String,
-    /// Who made it.
+    /// Who made it, and whose it is unless it belongs to a team.
     pub owner: AccountId,
+    /// The team that it belongs to, if one.
+    #[serde(default)]
+    pub team: Option<TeamId>,
+    /// Only those members of the team work on it who joined it.
+    #[serde(default)]
+    pub locked: bool,
     /// Name of the root file system, `heroku-24` for the host stack.
     pub stack: String,
     /// Configured buildpacks in order: `heroku/NAME`, a URL or an absolute local path.

@@ -1,7 +1,8 @@
 //! Events: every change appends one in the same transaction (`architecture.md` section 3).
 
-use crate::{AccountId, AppId, BuildId, DynoId, ScheduleId, UnixMs};
+use crate::{AccountId, AppId, BuildId, DynoId, ScheduleId, TeamId, UnixMs};
 use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
 
 /// What happened. Names only, never values of config vars.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -11,8 +12,53 @@ pub enum EventBody {
     AccountCreated,
     /// A token was made.
     TokenCreated,
+    /// A token got another description or was made anew.
+    TokenChanged,
     /// A token was taken back.
     TokenRevoked,
+    /// Name, role, password or second factor of somebody changed.
+    AccountChanged {
+        /// Whose.
+        account: AccountId,
+        /// What, in a word or two; never a secret.
+        what: String,
+    },
+    /// Somebody was taken off this installation.
+    AccountRemoved {
+        /// Who.
+        account: AccountId,
+    },
+    /// An invitation was made, used or taken back.
+    InvitationChanged {
+        /// For whom.
+        email: String,
+    },
+    /// A team came, went or got another name.
+    TeamChanged {
+        /// The team.
+        team: TeamId,
+    },
+    /// Somebody came to a team, left it or got another role.
+    MemberChanged {
+        /// The team.
+        team: TeamId,
+        /// Who.
+        account: AccountId,
+        /// `None` when the person left.
+        role: Option<String>,
+    },
+    /// Somebody may work on the app, no longer, or otherwise.
+    CollaboratorChanged {
+        /// Who.
+        account: AccountId,
+        /// None of them when the person was taken off.
+        permissions: Vec<String>,
+    },
+    /// The app has another owner.
+    AppTransferred {
+        /// Who has it now: an e-mail or the name of a team.
+        to: String,
+    },
     /// A one-time link was made.
     SetupLinkCreated,
     /// An app was made.
@@ -98,6 +144,20 @@ pub struct Event {
     pub actor: Option<AccountId>,
     /// Request that caused it.
     pub request_id: Option<String>,
+    /// Where the request came from.
+    #[serde(default)]
+    pub address: Option<IpAddr>,
     /// What.
     pub body: EventBody,
+}
+
+/// Where a change comes from; what the audit list shows of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// Who, `None` for the platform itself.
+    pub actor: Option<AccountId>,
+    /// Request that caused it.
+    pub request_id: Option<String>,
+    /// Where the request came from.
+    pub address: Option<IpAddr>,
 }

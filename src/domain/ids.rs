@@ -69,6 +69,10 @@ id!(
     /// A built, compressed app.
     SlugId
 );
+id!(
+    /// Several people who own apps together.
+    TeamId
+);
 
 /// Accepts only the hyphenated form, so that an app name can not be mistaken for an id (`platform-api.md` section 9).
 pub fn parse_uuid(text: &str) -> Result<Uuid, uuid::Error> {

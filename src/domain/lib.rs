@@ -4,6 +4,7 @@
 //! ([`time::UnixMs`]), fresh ids are made by the caller. Everything else in the house is rebuilt when this room
 //! changes, so it stays small.
 
+pub mod account;
 pub mod app;
 pub mod cycle;
 pub mod dyno;
@@ -21,14 +22,17 @@ pub mod restart;
 pub mod schedule;
 pub mod size;
 pub mod sleep;
+pub mod team;
 pub mod time;
 
-pub use app::{Account, App, AppDomain, Formation, Token};
+pub use account::{Account, Role, Scope, Token};
+pub use app::{App, AppDomain, Formation};
 pub use dyno::{Dyno, DynoKind, DynoState};
-pub use event::{Event, EventBody};
+pub use event::{Event, EventBody, Origin};
 pub use health::HealthCheck;
-pub use ids::{AccountId, AppId, BuildId, DynoId, ReleaseId, ScheduleId, SlugId};
+pub use ids::{AccountId, AppId, BuildId, DynoId, ReleaseId, ScheduleId, SlugId, TeamId};
 pub use release::{Build, BuildStatus, Release, ReleaseStatus, Slug, SlugState, SourceBlob};
 pub use rendezvous::{Attach, Meeting, Rendezvous};
 pub use schedule::Schedule;
+pub use team::{Collaborator, Membership, Rights, Team};
 pub use time::UnixMs;

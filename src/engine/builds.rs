@@ -3,11 +3,11 @@
 use crate::Engine;
 use builder::{BuildRequest, BuildResult};
 use domain::{
-    App, Build, BuildId, BuildStatus, Dyno, DynoState, EventBody, Release, ReleaseStatus, Slug, SlugId, SlugState, UnixMs,
-    plan::WEB,
+    App, Build, BuildId, BuildStatus, Dyno, DynoState, EventBody, Origin, Release, ReleaseStatus, Slug, SlugId, SlugState,
+    UnixMs, plan::WEB,
 };
 use logs::Output;
-use service::{Actor, Ctx, ReleaseDraft};
+use service::{Ctx, ReleaseDraft};
 use std::{collections::BTreeMap, fs, path::PathBuf, sync::Arc, time::Duration};
 use store::{ReadRows, StoreError, tables};
 
@@ -214,7 +214,7 @@ async fn record(engine: &Engine, build: &Build, slug: SlugId, result: BuildResul
         .commit(move |tx| {
             let gone = || service::Error::not_found("app", "The app was destroyed during the build.");
             let mut app = tx.get(&tables::APPS, &build.app)?.ok_or_else(gone)?;
-            let ctx = Ctx { actor: Actor::Account(account), request_id: Some(build.id.to_string()), now };
+            let ctx = Ctx { request_id: Some(build.id.to_string()), ..Ctx::of(account, now) };
             let first = !tx.scan(&tables::RELEASES, &app.id)?.iter().any(|r| r.slug.is_some());
             let row = slug_row(&build, slug, &result, key, now);
             tx.put(&tables::SLUGS, &slug, &row)?;
@@ -236,7 +236,12 @@ async fn record(engine: &Engine, build: &Build, slug: SlugId, result: BuildResul
                 ..build.clone()
             };
             tx.put(&tables::BUILDS, &build.id, &done)?;
-            tx.event(now, Some(app.id), Some(build.user), None, EventBody::BuildChanged { build: build.id })?;
+            tx.event(
+                now,
+                Some(app.id),
+                Origin { actor: Some(build.user), ..Origin::default() },
+                EventBody::BuildChanged { build: build.id },
+            )?;
             Ok::<_, service::Error>(release)
         })
         .await
@@ -290,7 +295,7 @@ async fn change_build(
         change(&mut row);
         row.updated_at = now;
         tx.put(&tables::BUILDS, &id, &row)?;
-        tx.event(now, Some(row.app), None, None, EventBody::BuildChanged { build: id })?;
+        tx.event(now, Some(row.app), Origin::default(), EventBody::BuildChanged { build: id })?;
         Ok(())
     };
     engine.shared.parts.store.commit(work).await

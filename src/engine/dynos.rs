@@ -12,7 +12,9 @@ use crate::{
     environment, memory, metadata, rows,
     sinks::DynoSink,
 };
-use domain::{AppId, Dyno, DynoKind, DynoState, EventBody, limits::STOP_GRACE_MS, plan::WEB, restart::count_after_crash};
+use domain::{
+    AppId, Dyno, DynoKind, DynoState, EventBody, Origin, limits::STOP_GRACE_MS, plan::WEB, restart::count_after_crash,
+};
 use runtime::{Exit, Mount, Network, Root, Spec};
 use std::{collections::BTreeMap, fs, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 use store::{ReadRows, StoreError, tables};
@@ -74,7 +76,7 @@ pub async fn start(engine: &Engine, wish: Wish) -> Result<(), StoreError> {
             };
             tx.put(&tables::DYNOS, &dyno.id, &dyno)?;
             tx.put(&tables::DYNO_BY_APP, &(dyno.app, dyno.id), &dyno.id)?;
-            tx.event(ctx.now, Some(dyno.app), None, None, EventBody::DynoChanged { dyno: dyno.id })?;
+            tx.event(ctx.now, Some(dyno.app), Origin::default(), EventBody::DynoChanged { dyno: dyno.id })?;
             Ok::<_, StoreError>(Some(dyno))
         })
         .await;

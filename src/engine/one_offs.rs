@@ -12,7 +12,7 @@ use crate::{
     sinks::DynoSink,
 };
 use domain::{
-    Dyno, DynoId, DynoKind, DynoState, EventBody, ReleaseStatus,
+    Dyno, DynoId, DynoKind, DynoState, EventBody, Origin, ReleaseStatus,
     limits::{ONE_OFF_SECONDS_MAX, STOP_GRACE_MS},
 };
 use logs::Output;
@@ -269,7 +269,7 @@ impl Engine {
                     service::follow_slug(tx, &ctx, &row, slug)?;
                 }
             }
-            tx.event(ctx.now, Some(app), None, None, EventBody::ReleaseChanged { version })?;
+            tx.event(ctx.now, Some(app), Origin::default(), EventBody::ReleaseChanged { version })?;
             Ok::<_, service::Error>(Some(good))
         };
         if self.shared.parts.store.commit(work).await? == Some(false) {

@@ -2,7 +2,7 @@
 
 use crate::Engine;
 use domain::{
-    App, AppId, Dyno, DynoId, DynoState, EventBody, ReleaseStatus, Slug,
+    App, AppId, Dyno, DynoId, DynoState, EventBody, Origin, ReleaseStatus, Slug,
     plan::{WEB, Wanted, WantedType},
     size,
 };
@@ -102,7 +102,7 @@ impl Engine {
                     return Ok(None);
                 }
                 tx.put(&tables::DYNOS, &id, &dyno)?;
-                tx.event(ctx.now, Some(dyno.app), None, None, EventBody::DynoChanged { dyno: id })?;
+                tx.event(ctx.now, Some(dyno.app), Origin::default(), EventBody::DynoChanged { dyno: id })?;
                 Ok(Some(dyno))
             })
             .await
@@ -148,7 +148,7 @@ impl Engine {
                 tx.delete(&tables::DYNOS, &id);
                 tx.delete(&tables::DYNO_BY_APP, &(dyno.app, id));
                 tx.delete_all(&tables::DYNO_ENV, &id)?;
-                tx.event(ctx.now, Some(dyno.app), None, None, EventBody::DynoChanged { dyno: id })?;
+                tx.event(ctx.now, Some(dyno.app), Origin::default(), EventBody::DynoChanged { dyno: id })?;
                 Ok(())
             })
             .await
@@ -225,7 +225,7 @@ impl Engine {
 }
 
 fn release_event(tx: &mut Tx, ctx: &Ctx, app: AppId, version: u64) -> Result<(), StoreError> {
-    tx.event(ctx.now, Some(app), None, None, EventBody::ReleaseChanged { version }).map(|_| ())
+    tx.event(ctx.now, Some(app), Origin::default(), EventBody::ReleaseChanged { version }).map(|_| ())
 }
 
 /// Memory, tasks and CPU of a size.

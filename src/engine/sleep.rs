@@ -1,7 +1,7 @@
 //! Going to sleep and waking up (`runtime.md` section 8). What decides is `domain::sleep`; the row of the app says it.
 
 use crate::{Engine, rows::View};
-use domain::{AppId, DynoKind, DynoState, EventBody, UnixMs, plan::WEB, sleep};
+use domain::{AppId, DynoKind, DynoState, EventBody, Origin, UnixMs, plan::WEB, sleep};
 use std::time::Duration;
 use store::{ReadRows, StoreError, Tx, tables};
 
@@ -49,7 +49,7 @@ async fn change(engine: &Engine, id: AppId, since: Option<UnixMs>) -> Result<boo
         app.asleep_since = since;
         tx.put(&tables::APPS, &id, &app)?;
         let body = if since.is_some() { EventBody::AppIdled } else { EventBody::AppUnidled };
-        tx.event(ctx.now, Some(id), None, None, body)?;
+        tx.event(ctx.now, Some(id), Origin::default(), body)?;
         Ok(true)
     };
     engine.shared.parts.store.commit(work).await

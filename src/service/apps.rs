@@ -1,6 +1,6 @@
 //! Apps.
 
-use crate::{Action, Ctx, Error, ReleaseDraft, Result, Service, access, add_release, config::write_config, find_app};
+use crate::{Action, Ctx, Error, On, ReleaseDraft, Result, Service, access, add_release, config::write_config, find_app};
 use domain::{App, AppId, EventBody, app::HOST_STACK, names};
 use std::collections::BTreeMap;
 use store::{ReadRows, Tx, tables};
@@ -38,7 +38,7 @@ impl Service {
     /// # Errors
     /// `invalid_params` for the name or stack, or when the name is taken.
     pub async fn create_app(&self, ctx: &Ctx, new: NewApp) -> Result<App> {
-        access::check(ctx, Action::CreateApp, None)?;
+        access::check(self.store(), ctx, Action::Create, On::Platform)?;
         if let Some(name) = &new.name {
             names::check_app_name(name).map_err(Error::invalid)?;
         }
@@ -58,7 +58,7 @@ impl Service {
                 app.stack = new.stack.unwrap_or(app.stack);
                 write_config(tx, &sealer, app.id, 0, &BTreeMap::new())?;
                 tx.put(&tables::APP_BY_NAME, &app.name, &app.id)?;
-                tx.event(ctx2.now, Some(app.id), ctx2.account(), ctx2.request_id.clone(), EventBody::AppCreated)?;
+                tx.event(ctx2.now, Some(app.id), ctx2.origin(), EventBody::AppCreated)?;
                 for description in ["Initial release", "Enable Logplex"] {
                     add_release(
                         tx,
@@ -81,7 +81,13 @@ impl Service {
     /// When the store can not be read.
     pub fn apps(&self, ctx: &Ctx) -> Result<Vec<App>> {
         let mut apps = self.store().scan(&tables::APPS, &())?;
-        apps.retain(|app| access::may(&ctx.actor, Action::Read, Some(app)));
+        let mut seen = Vec::with_capacity(apps.len());
+        for app in apps.drain(..) {
+            if access::may(self.store(), ctx, Action::Read, On::App(&app))? {
+                seen.push(app);
+            }
+        }
+        let mut apps = seen;
         apps.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(apps)
     }
@@ -99,7 +105,7 @@ impl Service {
     /// # Errors
     /// `not_found`, `forbidden`.
     pub fn app_to_deploy(&self, ctx: &Ctx, app: &str) -> Result<App> {
-        self.app_for(ctx, Action::Write, app)
+        self.app_for(ctx, Action::Deploy, app)
     }
 
     /// Changes an app.
@@ -114,7 +120,7 @@ impl Service {
         }
         self.check_stack(change.stack.as_deref())?;
         if let Some(packs) = &change.buildpacks {
-            check_buildpacks(ctx, packs)?;
+            check_buildpacks(self.store(), ctx, packs)?;
         }
         let ctx = ctx.clone();
         self.store()
@@ -133,7 +139,7 @@ impl Service {
                 app.buildpacks = change.buildpacks.unwrap_or(app.buildpacks);
                 app.updated_at = ctx.now;
                 tx.put(&tables::APPS, &app.id, &app)?;
-                tx.event(ctx.now, Some(app.id), ctx.account(), ctx.request_id.clone(), EventBody::AppUpdated)?;
+                tx.event(ctx.now, Some(app.id), ctx.origin(), EventBody::AppUpdated)?;
                 Ok(app)
             })
             .await
@@ -154,7 +160,7 @@ impl Service {
                 let builds = tx.scan(&tables::BUILD_BY_APP, &app.id)?;
                 let releases = tx.scan(&tables::RELEASES, &app.id)?;
                 remove_rows(tx, &app)?;
-                tx.event(ctx.now, Some(app.id), ctx.account(), ctx.request_id.clone(), EventBody::AppDestroyed)?;
+                tx.event(ctx.now, Some(app.id), ctx.origin(), EventBody::AppDestroyed)?;
                 Ok::<_, Error>((app, builds, releases))
             })
             .await?;
@@ -190,6 +196,8 @@ fn blank_app(ctx: &Ctx, name: String) -> Result<App> {
         id: Uuid::new_v4().into(),
         name,
         owner,
+        team: None,
+        locked: false,
         stack: HOST_STACK.into(),
         buildpacks: Vec::new(),
         maintenance: false,
@@ -222,7 +230,7 @@ fn free_name(tx: &Tx) -> Result<String> {
 }
 
 /// Checks a list of buildpacks as users write them.
-pub(crate) fn check_buildpacks(ctx: &Ctx, packs: &[String]) -> Result<()> {
+pub(crate) fn check_buildpacks(rows: &impl ReadRows, ctx: &Ctx, packs: &[String]) -> Result<()> {
     if packs.len() > BUILDPACKS_MAX {
         return Err(Error::invalid(format!("At most {BUILDPACKS_MAX} buildpacks.")));
     }
@@ -231,7 +239,7 @@ pub(crate) fn check_buildpacks(ctx: &Ctx, packs: &[String]) -> Result<()> {
             return Err(Error::invalid(format!("{pack:?} is no buildpack name or URL.")));
         }
         if pack.starts_with('/') || pack.starts_with("file:") {
-            access::check(ctx, Action::ServerFiles, None)?;
+            access::check(rows, ctx, Action::ServerFiles, On::Platform)?;
         }
     }
     Ok(())

@@ -1,8 +1,8 @@
 //! Signing in: tokens, of which only the hash is stored, and the one-time link of the first start.
 
-use crate::{Actor, Ctx, Error, Result, Service};
+use crate::{Ctx, Error, Grant, Result, Service};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use domain::{Account, AccountId, EventBody, Token, UnixMs, app::SetupLink};
+use domain::{Account, AccountId, AppId, EventBody, Origin, Role, Scope, Token, UnixMs, account::SetupLink};
 use ring::{
     digest::{SHA256, digest},
     rand::{SecureRandom, SystemRandom},
@@ -12,6 +12,8 @@ use uuid::Uuid;
 
 /// The link is valid this long.
 const SETUP_LINK_MS: u64 = 60 * 60 * 1000;
+/// Description of the token that a file hands to automation.
+const TOKEN_FILE: &str = "admin token file";
 
 /// The secret of a one-time link; shown once.
 pub type SetupSecret = String;
@@ -23,7 +25,8 @@ pub(crate) fn random_key() -> Result<String> {
     Ok(URL_SAFE_NO_PAD.encode(bytes))
 }
 
-fn hash(secret: &str) -> String {
+/// What is stored instead of a secret.
+pub(crate) fn hash(secret: &str) -> String {
     URL_SAFE_NO_PAD.encode(digest(&SHA256, secret.as_bytes()))
 }
 
@@ -36,36 +39,92 @@ fn readable_secret() -> Result<String> {
     Ok(format!("{}-{}-{}", &text[..4], &text[4..8], &text[8..]))
 }
 
-/// Writes a token for `account`; returns the token itself.
-fn add_token(tx: &mut Tx, ctx: &Ctx, account: AccountId, description: &str) -> Result<String> {
+/// What a new token is to be.
+#[derive(Clone, Debug)]
+pub(crate) struct NewToken {
+    /// Whose.
+    pub account: AccountId,
+    /// What the owner calls it.
+    pub description: String,
+    /// What it is for.
+    pub scopes: Vec<Scope>,
+    /// The only app that it is good for.
+    pub app: Option<AppId>,
+    /// `None` for no end.
+    pub expires_at: Option<UnixMs>,
+}
+
+impl NewToken {
+    /// One for everything that the account may do, without an end.
+    pub fn global(account: AccountId, description: &str) -> Self {
+        Self { account, description: description.into(), scopes: vec![Scope::Global], app: None, expires_at: None }
+    }
+}
+
+/// Writes a token; returns its row and the token itself, which is shown once.
+pub(crate) fn add_token(tx: &mut Tx, ctx: &Ctx, new: NewToken) -> Result<(Token, String)> {
     let secret = format!("HRKU-{}", random_key()?);
     let token = Token {
         id: Uuid::new_v4(),
-        account,
-        description: description.into(),
+        account: new.account,
+        description: new.description,
         prefix: secret[..13].into(),
+        scopes: new.scopes,
+        app: new.app,
+        client: None,
+        refresh: None,
         created_at: ctx.now,
-        expires_at: None,
+        updated_at: None,
+        expires_at: new.expires_at,
     };
-    tx.put(&tables::TOKENS, &hash(&secret), &token)?;
-    tx.event(ctx.now, None, Some(account), ctx.request_id.clone(), EventBody::TokenCreated)?;
-    Ok(secret)
+    let key = hash(&secret);
+    tx.put(&tables::TOKEN_BY_ID, &token.id, &key)?;
+    tx.put(&tables::TOKENS, &key, &token)?;
+    tx.event(ctx.now, None, Origin { actor: Some(new.account), ..ctx.origin() }, EventBody::TokenCreated)?;
+    Ok((token, secret))
 }
 
-fn add_admin(tx: &mut Tx, ctx: &Ctx, email: &str) -> Result<Account> {
+/// Takes a token back.
+pub(crate) fn drop_token(tx: &mut Tx, ctx: &Ctx, id: Uuid, key: &String) -> Result<()> {
+    tx.delete(&tables::TOKENS, key);
+    tx.delete(&tables::TOKEN_BY_ID, &id);
+    tx.event(ctx.now, None, ctx.origin(), EventBody::TokenRevoked)?;
+    Ok(())
+}
+
+/// The normal form of an e-mail address: trimmed, lower case.
+///
+/// # Errors
+/// `invalid_params` when it can be none.
+pub(crate) fn check_email(email: &str) -> Result<String> {
     let email = email.trim().to_lowercase();
     let plausible =
         email.len() <= 254 && email.split_once('@').is_some_and(|(name, host)| !name.is_empty() && !host.is_empty());
-    if !plausible || email.chars().any(|c| c.is_whitespace() || c.is_control()) {
+    if !plausible || email.chars().any(|c| c.is_whitespace() || c.is_control() || c == '/') {
         return Err(Error::invalid(format!("{email:?} is no e-mail address.")));
     }
+    Ok(email)
+}
+
+/// Writes a new account.
+pub(crate) fn add_account(tx: &mut Tx, ctx: &Ctx, email: &str, role: Role) -> Result<Account> {
+    let email = check_email(email)?;
     if tx.get(&tables::ACCOUNT_BY_EMAIL, &email)?.is_some() {
         return Err(Error::conflict(format!("There is an account {email} already.")));
     }
-    let account = Account { id: Uuid::new_v4().into(), email, name: None, admin: true, created_at: ctx.now };
+    let account = Account {
+        id: Uuid::new_v4().into(),
+        email,
+        name: None,
+        role,
+        two_factor: false,
+        created_at: ctx.now,
+        updated_at: None,
+        last_login: None,
+    };
     tx.put(&tables::ACCOUNTS, &account.id, &account)?;
     tx.put(&tables::ACCOUNT_BY_EMAIL, &account.email, &account.id)?;
-    tx.event(ctx.now, None, Some(account.id), ctx.request_id.clone(), EventBody::AccountCreated)?;
+    tx.event(ctx.now, None, Origin { actor: Some(account.id), ..ctx.origin() }, EventBody::AccountCreated)?;
     Ok(account)
 }
 
@@ -82,7 +141,8 @@ impl Service {
             return Err(Error::unauthorized());
         }
         let account = self.store().get(&tables::ACCOUNTS, &found.account)?.ok_or_else(Error::unauthorized)?;
-        Ok(Ctx { actor: Actor::Account(account), request_id, now })
+        let grant = Grant { scopes: found.scopes, app: found.app, token: Some(found.id) };
+        Ok(Ctx { grant, request_id, ..Ctx::of(account, now) })
     }
 
     /// True when nobody has an account yet.
@@ -104,7 +164,7 @@ impl Service {
         self.store()
             .commit(move |tx| -> Result<()> {
                 tx.put(&tables::SETUP_LINKS, &key, &SetupLink { expires_at: now.plus_ms(SETUP_LINK_MS) })?;
-                tx.event(now, None, None, None, EventBody::SetupLinkCreated)?;
+                tx.event(now, None, Origin::default(), EventBody::SetupLinkCreated)?;
                 Ok(())
             })
             .await?;
@@ -131,8 +191,8 @@ impl Service {
                 let link = tx.get(&tables::SETUP_LINKS, &key)?.filter(|l| l.expires_at > ctx.now);
                 link.ok_or_else(Error::unauthorized)?;
                 tx.delete(&tables::SETUP_LINKS, &key);
-                let account = add_admin(tx, &ctx, &email)?;
-                let token = add_token(tx, &ctx, account.id, "Setup")?;
+                let account = add_account(tx, &ctx, &email, Role::Admin)?;
+                let (_, token) = add_token(tx, &ctx, NewToken::global(account.id, "Setup"))?;
                 Ok((account, token))
             })
             .await
@@ -146,12 +206,18 @@ impl Service {
         let (email, ctx) = (format!("admin@{}", self.addresses().domain), Ctx::platform(self.parts().clock.now()));
         self.store()
             .commit(move |tx| {
-                let admin = tx.scan(&tables::ACCOUNTS, &())?.into_iter().find(|a| a.admin);
+                let admin = tx.scan(&tables::ACCOUNTS, &())?.into_iter().find(Account::is_admin);
                 let admin = match admin {
                     Some(admin) => admin,
-                    None => add_admin(tx, &ctx, &email)?,
+                    None => add_account(tx, &ctx, &email, Role::Admin)?,
                 };
-                add_token(tx, &ctx, admin.id, "admin token file")
+                // The file holds one token: those of former starts end with it.
+                for key in tx.scan(&tables::TOKEN_BY_ID, &())? {
+                    if let Some(old) = tx.get(&tables::TOKENS, &key)?.filter(|t| t.description == TOKEN_FILE) {
+                        drop_token(tx, &ctx, old.id, &key)?;
+                    }
+                }
+                Ok(add_token(tx, &ctx, NewToken::global(admin.id, TOKEN_FILE))?.1)
             })
             .await
     }
@@ -161,7 +227,16 @@ impl Service {
     /// # Errors
     /// When the store can not be read.
     pub fn account(&self, id: AccountId) -> Result<Account> {
-        let gone = || Account { id, email: "deleted@user".into(), name: None, admin: false, created_at: UnixMs(0) };
+        let gone = || Account {
+            id,
+            email: "deleted@user".into(),
+            name: None,
+            role: Role::Member,
+            two_factor: false,
+            created_at: UnixMs(0),
+            updated_at: None,
+            last_login: None,
+        };
         Ok(self.store().get(&tables::ACCOUNTS, &id)?.unwrap_or_else(gone))
     }
 }

@@ -26,8 +26,8 @@ impl Service {
     /// # Errors
     /// `not_found`, `forbidden`, `invalid_params`; `conflict` when too many builds of the app wait.
     pub async fn create_build(&self, ctx: &Ctx, app: &str, new: NewBuild) -> Result<Build> {
-        let app = self.app_for(ctx, Action::Write, app)?;
-        check_buildpacks(ctx, &new.buildpacks)?;
+        let app = self.app_for(ctx, Action::Deploy, app)?;
+        check_buildpacks(self.store(), ctx, &new.buildpacks)?;
         if new.pushed.is_none() {
             check_source(&new.source)?;
         }
@@ -65,7 +65,7 @@ impl Service {
                 tx.put(&tables::BUILDS, &row.id, &row)?;
                 tx.put(&tables::BUILD_BY_APP, &(row.app, row.created_at.0, row.id), &row.id)?;
                 let body = EventBody::BuildCreated { build: row.id };
-                tx.event(ctx2.now, Some(row.app), ctx2.account(), ctx2.request_id.clone(), body)?;
+                tx.event(ctx2.now, Some(row.app), ctx2.origin(), body)?;
                 Ok(())
             })
             .await;

@@ -64,7 +64,10 @@ pub(crate) fn check(rows: &impl ReadRows, ctx: &Ctx, app: &App, more: u64) -> Re
 
 /// Who uses it, by name where the actor may know the name. What the platform does by itself ends in the log of one app.
 fn users(rows: &impl ReadRows, ctx: &Ctx, own: AppId, used: BTreeMap<AppId, u64>) -> Result<String> {
-    let known = |app: &App| app.id == own || (ctx.actor != Actor::Platform && access::may(&ctx.actor, Action::Read, Some(app)));
+    let known = |app: &App| {
+        app.id == own
+            || (ctx.actor != Actor::Platform && access::may(rows, ctx, Action::Read, crate::On::App(app)).unwrap_or(false))
+    };
     let mut largest: Vec<(AppId, u64)> = used.into_iter().filter(|(_, bytes)| *bytes > 0).collect();
     largest.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
     let (mut parts, mut others) = (Vec::new(), 0);

@@ -52,7 +52,7 @@ impl Service {
     /// # Errors
     /// `not_found`, `forbidden`, `invalid_params` for a key or when all values together are too large.
     pub async fn change_config(&self, ctx: &Ctx, app: &str, change: BTreeMap<String, Option<String>>) -> Result<Config> {
-        let app = self.app_for(ctx, Action::Write, app)?;
+        let app = self.app_for(ctx, Action::WriteSecrets, app)?;
         for (key, value) in &change {
             names::check_config_key(key).map_err(Error::invalid)?;
             if value.as_ref().is_some_and(|v| v.contains('\0')) {
@@ -83,7 +83,7 @@ impl Service {
                 app.config_version = app.next_version;
                 write_config(tx, &sealer, id, app.config_version, &config)?;
                 let keys = set.into_iter().chain(removed).collect();
-                tx.event(ctx2.now, Some(id), ctx2.account(), ctx2.request_id.clone(), EventBody::ConfigChanged { keys })?;
+                tx.event(ctx2.now, Some(id), ctx2.origin(), EventBody::ConfigChanged { keys })?;
                 let slug = current_slug(tx, &app)?;
                 let release = add_release(
                     tx,

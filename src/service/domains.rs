@@ -42,7 +42,7 @@ impl Service {
                 tx.put(&tables::DOMAINS, &stored.hostname, &stored)?;
                 tx.put(&tables::DOMAIN_BY_APP, &(stored.app, stored.hostname.clone()), &Present {})?;
                 let body = EventBody::DomainChanged { hostname: stored.hostname.clone() };
-                tx.event(ctx.now, Some(stored.app), ctx.account(), ctx.request_id.clone(), body)?;
+                tx.event(ctx.now, Some(stored.app), ctx.origin(), body)?;
                 Ok(())
             })
             .await?;
@@ -55,7 +55,7 @@ impl Service {
     /// `not_found`, `forbidden`.
     pub async fn remove_domain(&self, ctx: &Ctx, app: &str, id_or_name: &str) -> Result<(App, AppDomain)> {
         let (app, domains) = self.domains(ctx, app)?;
-        crate::access::check(ctx, Action::Write, Some(&app))?;
+        crate::access::check(self.store(), ctx, Action::Write, crate::On::App(&app))?;
         let found = domains.into_iter().find(|d| d.hostname == id_or_name || d.id.to_string() == id_or_name);
         let row = found.ok_or_else(|| Error::not_found("domain", "Couldn't find that domain name."))?;
         let (ctx, gone) = (ctx.clone(), row.clone());
@@ -64,7 +64,7 @@ impl Service {
                 tx.delete(&tables::DOMAINS, &gone.hostname);
                 tx.delete(&tables::DOMAIN_BY_APP, &(gone.app, gone.hostname.clone()));
                 let body = EventBody::DomainChanged { hostname: gone.hostname.clone() };
-                tx.event(ctx.now, Some(gone.app), ctx.account(), ctx.request_id.clone(), body)?;
+                tx.event(ctx.now, Some(gone.app), ctx.origin(), body)?;
                 Ok(())
             })
             .await?;

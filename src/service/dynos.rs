@@ -135,7 +135,7 @@ impl Service {
                         }
                     }
                 }
-                tx.event(ctx2.now, Some(id), ctx2.account(), ctx2.request_id.clone(), EventBody::RestartRequested)?;
+                tx.event(ctx2.now, Some(id), ctx2.origin(), EventBody::RestartRequested)?;
                 Ok(app)
             })
             .await

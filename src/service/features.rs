@@ -85,7 +85,7 @@ impl Service {
                 change(&mut app);
                 app.updated_at = ctx.now;
                 tx.put(&tables::APPS, &id, &app)?;
-                tx.event(ctx.now, Some(id), ctx.account(), ctx.request_id.clone(), body)?;
+                tx.event(ctx.now, Some(id), ctx.origin(), body)?;
                 Ok(app)
             })
             .await

@@ -1,7 +1,7 @@
 //! Formation: how many dynos of which type and size.
 
 use crate::{Action, Ctx, Error, Result, Service, capacity, dynos, find_app, one_offs::RELEASE};
-use domain::{App, EventBody, Formation, SlugId, limits::DYNOS_PER_APP_MAX, plan::WEB, size};
+use domain::{App, EventBody, Formation, Origin, SlugId, limits::DYNOS_PER_APP_MAX, plan::WEB, size};
 use std::collections::BTreeMap;
 use store::{ReadRows, Tx, tables};
 use uuid::Uuid;
@@ -51,7 +51,7 @@ pub fn follow_slug(tx: &mut Tx, ctx: &Ctx, app: &App, slug: SlugId) -> Result<()
             match capacity::check(tx, ctx, app, memory(size::DEFAULT_SIZE)) {
                 Err(e) if capacity::is_short(&e) => {
                     quantity = 0;
-                    tx.event(ctx.now, Some(app.id), None, None, EventBody::CapacityShort { text: e.public })?;
+                    tx.event(ctx.now, Some(app.id), Origin::default(), EventBody::CapacityShort { text: e.public })?;
                 }
                 other => other?,
             }
@@ -139,7 +139,7 @@ impl Service {
                 for entry in &all {
                     tx.put(&tables::FORMATION, &(id, entry.ptype.clone()), entry)?;
                 }
-                tx.event(ctx2.now, Some(id), ctx2.account(), ctx2.request_id.clone(), EventBody::FormationChanged)?;
+                tx.event(ctx2.now, Some(id), ctx2.origin(), EventBody::FormationChanged)?;
                 Ok::<_, Error>(all)
             })
             .await?;

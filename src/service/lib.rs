@@ -20,7 +20,7 @@ mod releases;
 mod schedules;
 mod sources;
 
-pub use access::{Action, may};
+pub use access::{Action, Grant, On, may, rights_on, role_in};
 pub use apps::{AppChange, NewApp};
 pub use auth::SetupSecret;
 pub use builds::NewBuild;
@@ -147,7 +147,7 @@ impl Service {
     /// An app by id or name, if the actor may do `action` with it.
     fn app_for(&self, ctx: &Ctx, action: Action, id_or_name: &str) -> Result<App> {
         let app = find_app(self.store(), id_or_name)?;
-        access::check(ctx, action, Some(&app))?;
+        access::check(self.store(), ctx, action, On::App(&app))?;
         Ok(app)
     }
 

@@ -93,7 +93,7 @@ fn row(tx: &Tx, ctx: &Ctx, app: AppId, release: u64, ptype: &str, command: &str)
 fn put(tx: &mut Tx, ctx: &Ctx, dyno: &Dyno) -> Result<()> {
     tx.put(&tables::DYNOS, &dyno.id, dyno)?;
     tx.put(&tables::DYNO_BY_APP, &(dyno.app, dyno.id), &dyno.id)?;
-    tx.event(ctx.now, Some(dyno.app), ctx.account(), ctx.request_id.clone(), EventBody::DynoChanged { dyno: dyno.id })?;
+    tx.event(ctx.now, Some(dyno.app), ctx.origin(), EventBody::DynoChanged { dyno: dyno.id })?;
     Ok(())
 }
 
@@ -128,7 +128,7 @@ impl Service {
     /// `not_found`, `forbidden`; `invalid_params` for an app without code or a request that makes no sense; `one_offs` when
     /// too many are running.
     pub async fn run_dyno(&self, ctx: &Ctx, app: &str, new: NewDyno) -> Result<Started> {
-        let app = self.app_for(ctx, Action::Write, app)?;
+        let app = self.app_for(ctx, Action::WriteSecrets, app)?;
         check(&new)?;
         let (ctx2, sealer, id) = (ctx.clone(), self.parts().sealer.clone(), app.id);
         let secret = new.attach.map(|_| random_key()).transpose()?;
@@ -181,7 +181,7 @@ impl Service {
         env: BTreeMap<String, String>,
         attach: Attach,
     ) -> Result<Started> {
-        let allowed = self.app_for(ctx, Action::Write, app)?;
+        let allowed = self.app_for(ctx, Action::WriteSecrets, app)?;
         check_command(command)?;
         check_env(&env)?;
         let (app, dyno) = self.dyno(ctx, app, dyno)?;

@@ -63,7 +63,7 @@ pub fn add_release(tx: &mut Tx, ctx: &Ctx, app: &mut App, draft: ReleaseDraft) -
         one_offs::add_phase(tx, ctx, app, release.version, &command)?;
     }
     let body = EventBody::ReleaseCreated { version: release.version };
-    tx.event(ctx.now, Some(app.id), ctx.account(), ctx.request_id.clone(), body)?;
+    tx.event(ctx.now, Some(app.id), ctx.origin(), body)?;
     Ok(release)
 }
 
@@ -141,7 +141,7 @@ impl Service {
     /// # Errors
     /// `not_found`, `forbidden`; `invalid_params` for a release that failed or has no code.
     pub async fn rollback(&self, ctx: &Ctx, app: &str, id_or_version: &str) -> Result<(App, Release)> {
-        let app = self.app_for(ctx, Action::Write, app)?;
+        let app = self.app_for(ctx, Action::Deploy, app)?;
         let (ctx2, wanted, id) = (ctx.clone(), id_or_version.to_string(), app.id);
         let (app, release) = self
             .store()

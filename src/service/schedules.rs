@@ -2,7 +2,7 @@
 
 use crate::{Action, Ctx, Error, Result, Service, find_app, one_offs};
 use croner::Cron;
-use domain::{App, EventBody, Schedule, ScheduleId, UnixMs, limits::SCHEDULES_PER_APP_MAX, size};
+use domain::{App, EventBody, Origin, Schedule, ScheduleId, UnixMs, limits::SCHEDULES_PER_APP_MAX, size};
 use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 use std::str::FromStr;
 use store::{ReadRows, Tx, tables};
@@ -62,7 +62,7 @@ pub fn use_slot(tx: &mut Tx, ctx: &Ctx, id: ScheduleId) -> Result<Due> {
     schedule.next_at = next(&schedule.cron, ctx.now)?;
     schedule.last_at = Some(slot);
     tx.put(&tables::SCHEDULES, &id, &schedule)?;
-    tx.event(ctx.now, Some(schedule.app), None, None, EventBody::ScheduleChanged { schedule: id })?;
+    tx.event(ctx.now, Some(schedule.app), Origin::default(), EventBody::ScheduleChanged { schedule: id })?;
     // Of several that passed while the platform was down, the last one counts.
     let recent = next(&schedule.cron, UnixMs(ctx.now.0.saturating_sub(LATE_MS_MAX)))? <= ctx.now;
     if ctx.now.since_ms(slot) > LATE_MS_MAX && !recent {
@@ -93,7 +93,7 @@ impl Service {
     /// # Errors
     /// `not_found`, `forbidden`, `invalid_params`.
     pub async fn add_schedule(&self, ctx: &Ctx, app: &str, new: NewSchedule) -> Result<Schedule> {
-        let app = self.app_for(ctx, Action::Write, app)?;
+        let app = self.app_for(ctx, Action::WriteSecrets, app)?;
         one_offs::check_command(&new.command)?;
         let wanted = new.size.unwrap_or_else(|| size::DEFAULT_SIZE.into());
         let size = size::find(&wanted).ok_or_else(|| Error::invalid(format!("There is no dyno size {wanted:?}.")))?;
@@ -118,7 +118,7 @@ impl Service {
                 }
                 tx.put(&tables::SCHEDULES, &row.id, &row)?;
                 let body = EventBody::ScheduleChanged { schedule: row.id };
-                tx.event(ctx2.now, Some(row.app), ctx2.account(), ctx2.request_id.clone(), body)?;
+                tx.event(ctx2.now, Some(row.app), ctx2.origin(), body)?;
                 Ok(())
             })
             .await?;
@@ -132,7 +132,7 @@ impl Service {
     /// `not_found`, `forbidden`.
     pub async fn remove_schedule(&self, ctx: &Ctx, app: &str, id: &str) -> Result<Schedule> {
         let (app, rows) = self.schedules(ctx, app)?;
-        crate::access::check(ctx, Action::Write, Some(&app))?;
+        crate::access::check(self.store(), ctx, Action::Write, crate::On::App(&app))?;
         let found = rows.into_iter().find(|s| s.id.to_string() == id);
         let row = found.ok_or_else(|| Error::not_found("schedule", "Couldn't find that schedule."))?;
         let (ctx2, gone) = (ctx.clone(), row.clone());
@@ -140,7 +140,7 @@ impl Service {
             .commit(move |tx| -> Result<()> {
                 tx.delete(&tables::SCHEDULES, &gone.id);
                 let body = EventBody::ScheduleChanged { schedule: gone.id };
-                tx.event(ctx2.now, Some(gone.app), ctx2.account(), ctx2.request_id.clone(), body)?;
+                tx.event(ctx2.now, Some(gone.app), ctx2.origin(), body)?;
                 Ok(())
             })
             .await?;

@@ -31,7 +31,7 @@ impl Service {
     /// # Errors
     /// When there are too many already.
     pub fn create_source(&self, ctx: &Ctx) -> Result<Source> {
-        access::check(ctx, Action::CreateApp, None)?;
+        access::check(self.store(), ctx, Action::Account, crate::On::Platform)?;
         let source = Source { id: Uuid::new_v4(), key: random_key()? };
         let mut open = self.inner.sources.0.lock().unwrap_or_else(PoisonError::into_inner);
         open.retain(|_, (id, end)| {

@@ -1,9 +1,10 @@
 //! Typed tables over one ordered key space.
 
 use crate::{StoreError, codec};
-use domain::{AccountId, AppId, BuildId, DynoId, ReleaseId, ScheduleId, SlugId};
+use domain::{AccountId, AppId, BuildId, DynoId, ReleaseId, ScheduleId, SlugId, TeamId};
 use serde::{Serialize, de::DeserializeOwned};
 use std::marker::PhantomData;
+use uuid::Uuid;
 
 /// Something that is part of a key. Encodings sort like the values do.
 pub trait Key {
@@ -20,7 +21,7 @@ macro_rules! id_key {
         }
     )*};
 }
-id_key!(AccountId, AppId, BuildId, DynoId, ReleaseId, ScheduleId, SlugId);
+id_key!(AccountId, AppId, BuildId, DynoId, ReleaseId, ScheduleId, SlugId, TeamId, Uuid);
 
 impl Key for u64 {
     fn encode(&self, out: &mut Vec<u8>) {

@@ -2,10 +2,11 @@
 
 use crate::{StoreError, codec, table::Table};
 use domain::{
-    Account, AccountId, App, AppDomain, AppId, Build, BuildId, Dyno, DynoId, Event, Formation, Release, ReleaseId, Schedule,
-    ScheduleId, Slug, SlugId, Token, app::SetupLink,
+    Account, AccountId, App, AppDomain, AppId, Build, BuildId, Collaborator, Dyno, DynoId, Event, Formation, Membership,
+    Release, ReleaseId, Schedule, ScheduleId, Slug, SlugId, Team, TeamId, Token, account::SetupLink,
 };
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 macro_rules! tables {
     ($($(#[$doc:meta])* $name:ident = $number:literal, $label:literal, $key:ty => $value:ty;)*) => {
@@ -80,6 +81,16 @@ tables! {
     DYNO_ENV = 21, "dyno_env", (DynoId, u32) => SealedChunk;
     /// Scheduled one-off dynos.
     SCHEDULES = 22, "schedule", ScheduleId => Schedule;
+    /// Teams.
+    TEAMS = 23, "team", TeamId => Team;
+    /// Name to team.
+    TEAM_BY_NAME = 24, "team_by_name", String => TeamId;
+    /// Who is in which team.
+    MEMBERS = 25, "member", (TeamId, AccountId) => Membership;
+    /// Who works on which app.
+    COLLABORATORS = 26, "collaborator", (AppId, AccountId) => Collaborator;
+    /// Hash of the token of an authorization.
+    TOKEN_BY_ID = 27, "token_by_id", Uuid => String;
 }
 
 /// The key of the schema number in [`META`].

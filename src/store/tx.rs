@@ -7,7 +7,7 @@ use crate::{
     tables,
     working::Working,
 };
-use domain::{AccountId, AppId, Event, EventBody, UnixMs};
+use domain::{AppId, Event, EventBody, Origin, UnixMs};
 use serde::{Serialize, de::DeserializeOwned};
 use std::collections::BTreeMap;
 
@@ -133,16 +133,10 @@ impl<'a> Tx<'a> {
     ///
     /// # Errors
     /// When the event does not encode.
-    pub fn event(
-        &mut self,
-        at: UnixMs,
-        app: Option<AppId>,
-        actor: Option<AccountId>,
-        request_id: Option<String>,
-        body: EventBody,
-    ) -> Result<u64, StoreError> {
+    pub fn event(&mut self, at: UnixMs, app: Option<AppId>, origin: Origin, body: EventBody) -> Result<u64, StoreError> {
         let seq = self.next_event;
-        self.put(&tables::EVENTS, &seq, &Event { seq, at, app, actor, request_id, body })?;
+        let Origin { actor, request_id, address } = origin;
+        self.put(&tables::EVENTS, &seq, &Event { seq, at, app, actor, request_id, address, body })?;
         self.next_event += 1;
         Ok(seq)
     }

@@ -140,8 +140,9 @@ fn doors(config: &Config, engine: &Engine) -> Result<Doors> {
 /// runtime, in a task that outlives a client who goes away.
 fn control(app: axum::Router) -> Control {
     let handle = tokio::runtime::Handle::current();
-    Arc::new(move |request: http::Request<Incoming>, _peer| {
+    Arc::new(move |mut request: http::Request<Incoming>, peer| {
         let (app, handle) = (app.clone(), handle.clone());
+        request.extensions_mut().insert(axum::extract::ConnectInfo(peer));
         Box::pin(async move {
             let answer = handle.spawn(app.oneshot(request.map(AxumBody::new))).await;
             let response = match answer {

@@ -24,7 +24,7 @@ fn main() {
                         let done: Result<(), StoreError> = store
                             .commit(move |tx| {
                                 tx.put(&tables::META, &key, &value)?;
-                                tx.event(UnixMs(value), None, None, None, EventBody::AppUpdated).map(|_| ())
+                                tx.event(UnixMs(value), None, domain::Origin::default(), EventBody::AppUpdated).map(|_| ())
                             })
                             .await;
                         done.unwrap();

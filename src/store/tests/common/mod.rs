@@ -1,7 +1,7 @@
 //! Helpers of the store's tests: a world of apps where every transaction writes two rows and one event.
 #![allow(dead_code, missing_docs)]
 
-use domain::{AccountId, App, AppId, EventBody, UnixMs};
+use domain::{AccountId, App, AppId, EventBody, Origin, UnixMs};
 use std::path::Path;
 use store::{Options, ReadRows, Store, StoreError, Tx, tables};
 use uuid::Uuid;
@@ -11,6 +11,8 @@ pub fn app(n: u64) -> App {
         id: AppId(Uuid::from_u128(u128::from(n) + 1)),
         name: format!("app-{n}"),
         owner: AccountId(Uuid::nil()),
+        team: None,
+        locked: false,
         stack: "heroku-24".into(),
         buildpacks: vec![],
         maintenance: false,
@@ -37,7 +39,7 @@ pub fn write(tx: &mut Tx, n: u64) -> Result<u64, StoreError> {
     let app = app(n);
     tx.put(&tables::APPS, &app.id, &app)?;
     tx.put(&tables::APP_BY_NAME, &app.name, &app.id)?;
-    tx.event(UnixMs(n), Some(app.id), None, None, EventBody::AppCreated)
+    tx.event(UnixMs(n), Some(app.id), Origin::default(), EventBody::AppCreated)
 }
 
 pub fn open(dir: &Path) -> Store {

@@ -1,0 +1,121 @@
+//! Builds, their sources, buildpacks and slugs.
+
+use crate::{
+    Api, Out,
+    answer::{Body, created, ok},
+    auth::User,
+    list,
+    refs::Named,
+    routes::routes,
+    show,
+};
+use axum::{
+    extract::{Path, State},
+    http::HeaderMap,
+    response::IntoResponse,
+};
+use domain::SourceBlob;
+use serde::Deserialize;
+use service::{AppChange, Error, NewBuild, Service};
+
+routes! {
+    get "/apps/{app}/builds" => builds, "read";
+    post "/apps/{app}/builds" => create_build, "write";
+    get "/apps/{app}/builds/{build}" => build, "read";
+    get "/apps/{app}/buildpack-installations" => buildpacks, "read";
+    put "/apps/{app}/buildpack-installations" => set_buildpacks, "write; admin for server folders";
+    get "/apps/{app}/slugs/{slug}" => slug, "read";
+    post "/sources" => source, "create app";
+    post "/apps/{app}/sources" => app_source, "write";
+}
+
+#[derive(Deserialize)]
+struct PackRef {
+    url: Option<String>,
+    name: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct SourceRef {
+    url: String,
+    version: Option<String>,
+    version_description: Option<String>,
+    checksum: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct CreateBuild {
+    source_blob: SourceRef,
+    buildpacks: Option<Vec<PackRef>>,
+}
+
+async fn create_build(State(service): Api, User(ctx): User, Path(app): Path<String>, Body(body): Body<CreateBuild>) -> Out {
+    let source = SourceBlob {
+        url: body.source_blob.url,
+        version: body.source_blob.version,
+        version_description: body.source_blob.version_description,
+        checksum: body.source_blob.checksum,
+    };
+    let packs = body.buildpacks.unwrap_or_default().into_iter().filter_map(|p| p.url.or(p.name)).collect();
+    let build = service.create_build(&ctx, &app, NewBuild { source, buildpacks: packs, pushed: None }).await?;
+    Ok(created(show::build(&service, &build)?)?.into_response())
+}
+
+async fn builds(State(service): Api, User(ctx): User, Path(app): Path<String>, headers: HeaderMap) -> Out {
+    let (_, builds) = service.builds(&ctx, &app)?;
+    let shown: Result<Vec<_>, Error> = builds.iter().map(|b| show::build(&service, b)).collect();
+    list::page(&headers, &shown?, &["created_at", "id"])
+}
+
+async fn build(State(service): Api, User(ctx): User, Path((app, id)): Path<(String, String)>) -> Out {
+    let (_, build) = service.build(&ctx, &app, &id)?;
+    Ok(ok(show::build(&service, &build)?)?.into_response())
+}
+
+fn installations(app: &domain::App) -> Vec<wire::BuildpackInstallation> {
+    let packs = (0u32..).zip(&app.buildpacks);
+    packs.map(|(ordinal, name)| wire::BuildpackInstallation { ordinal, buildpack: show::buildpack(name) }).collect()
+}
+
+async fn buildpacks(State(service): Api, User(ctx): User, Path(app): Path<String>) -> Out {
+    Ok(ok(installations(&service.app(&ctx, &app)?))?.into_response())
+}
+
+#[derive(Deserialize)]
+struct PackUpdate {
+    buildpack: Option<Named>,
+}
+
+#[derive(Deserialize)]
+struct SetBuildpacks {
+    updates: Vec<PackUpdate>,
+}
+
+async fn set_buildpacks(State(service): Api, User(ctx): User, Path(app): Path<String>, Body(body): Body<SetBuildpacks>) -> Out {
+    let names: Option<Vec<String>> = body.updates.into_iter().map(|u| u.buildpack.and_then(Named::text)).collect();
+    let names = names.ok_or_else(|| Error::invalid("Each update needs a buildpack name or URL."))?;
+    let change = AppChange { buildpacks: Some(names), ..AppChange::default() };
+    let app = service.update_app(&ctx, &app, change).await?;
+    Ok(ok(installations(&app))?.into_response())
+}
+
+async fn slug(State(service): Api, User(ctx): User, Path((app, id)): Path<(String, String)>) -> Out {
+    Ok(ok(show::slug(&service, &service.slug(&ctx, &app, &id)?))?.into_response())
+}
+
+fn source_answer(service: &Service, ctx: &service::Ctx) -> Out {
+    let source = service.create_source(ctx)?;
+    let base = service.addresses().url(&service.addresses().domain);
+    let url = format!("{base}/sources/blob/{}", source.key);
+    let urls = wire::SourceUrls { get_url: url.clone(), put_url: url };
+    Ok(created(wire::Source { source_blob: urls })?.into_response())
+}
+
+async fn source(State(service): Api, User(ctx): User) -> Out {
+    source_answer(&service, &ctx)
+}
+
+async fn app_source(State(service): Api, User(ctx): User, Path(app): Path<String>) -> Out {
+    service.app_to_deploy(&ctx, &app)?;
+    source_answer(&service, &ctx)
+}

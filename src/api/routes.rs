@@ -1,0 +1,41 @@
+//! The table of routes: each family of handlers lists its own, this file joins them.
+
+use axum::Router;
+use service::Service;
+
+/// Method (lower case), path, and what the caller needs: `account`, or a right on the app.
+pub type Route = (&'static str, &'static str, &'static str);
+
+/// Lists routes once, for the router and for the golden file.
+macro_rules! routes {
+    ($($method:ident $path:literal => $handler:path, $needs:literal;)*) => {
+        /// Method, path and what the caller needs.
+        pub(crate) const ROUTES: &[crate::routes::Route] = &[$((stringify!($method), $path, $needs)),*];
+
+        /// The router of [`ROUTES`].
+        pub(crate) fn routes() -> axum::Router<service::Service> {
+            axum::Router::new()$(.route($path, axum::routing::$method($handler)))*
+        }
+    };
+}
+pub(crate) use routes;
+
+macro_rules! families {
+    ($($family:ident),* $(,)?) => {
+        const FAMILIES: &[&[Route]] = &[$(crate::$family::ROUTES),*];
+
+        /// All families in one router.
+        pub(crate) fn router() -> Router<Service> {
+            Router::new()$(.merge(crate::$family::routes()))*
+        }
+    };
+}
+
+families! {
+    account, apps, config, builds, releases, formation, policy, dynos, run, schedules, domains, log_sessions,
+}
+
+/// All routes.
+pub fn all() -> Vec<Route> {
+    FAMILIES.iter().flat_map(|family| family.iter().copied()).collect()
+}
