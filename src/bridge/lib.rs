@@ -45,12 +45,25 @@ pub enum BridgeError {
     System(String),
 }
 
+/// Whom to trust for the server.
+#[derive(Clone, Debug)]
+pub enum Trust {
+    /// Whom this computer trusts.
+    System,
+    /// The authorities in a PEM text, and no other.
+    Authorities(String),
+    /// The certificate with this SHA-256, in hexadecimal digits.
+    Certificate(String),
+}
+
 /// The server, and the token that it takes.
 pub struct Target {
     /// Scheme, host and port.
     pub base: String,
     /// Real token of the user.
     pub token: String,
+    /// Over TLS.
+    pub trust: Trust,
 }
 
 /// A bound bridge.
@@ -90,7 +103,7 @@ impl Bridge {
     /// # Errors
     /// See [`BridgeError`].
     pub async fn bind(target: Target) -> Result<Self, BridgeError> {
-        let upstream = upstream::Upstream::new(&target.base)?;
+        let upstream = upstream::Upstream::new(&target.base, &target.trust)?;
         let usual_port = usual_port(&target.base);
         // Another user's program may sit on it; nothing is sent there, since everybody is told the port that it is.
         let socket = match TcpListener::bind((Ipv4Addr::LOCALHOST, usual_port)).await {

@@ -1,12 +1,12 @@
 //! Ways to the server: by HTTP or HTTPS as its address says, and by TLS for attached clients.
 
-use crate::BridgeError;
+use crate::{BridgeError, Trust};
 use ring::digest::{SHA256, digest};
 use rustls::{
-    ClientConfig, DigitallySignedStruct, SignatureScheme,
+    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
-    pki_types::{CertificateDer, ServerName, UnixTime},
+    pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
 };
 use rustls_platform_verifier::BuilderVerifierExt;
 use std::{
@@ -38,23 +38,21 @@ pub(crate) struct Upstream {
     secure: bool,
     name: ServerName<'static>,
     provider: Arc<CryptoProvider>,
-    /// Trusts whom this computer trusts.
+    /// Trusts as the user said at sign-in.
     config: Arc<ClientConfig>,
     /// SHA-256 of the certificate behind attach addresses, as the API told it last.
     pinned: Mutex<Option<String>>,
 }
 
 impl Upstream {
-    pub(crate) fn new(base: &str) -> Result<Self, BridgeError> {
+    pub(crate) fn new(base: &str, trust: &Trust) -> Result<Self, BridgeError> {
         let wrong = || BridgeError::Address(base.to_string());
         let uri: http::Uri = base.parse().map_err(|_| wrong())?;
         let authority = uri.authority().ok_or_else(wrong)?;
         let secure = uri.scheme_str() == Some("https");
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_string();
-        let system = |e: rustls::Error| BridgeError::System(e.to_string());
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
-        let config = builder.and_then(BuilderVerifierExt::with_platform_verifier).map_err(system)?.with_no_client_auth();
+        let config = trusting(trust, &provider)?;
         Ok(Self {
             base: base.to_string(),
             authority: authority.as_str().to_string(),
@@ -63,7 +61,7 @@ impl Upstream {
             name: ServerName::try_from(host.clone()).map_err(|_| wrong())?,
             host,
             provider,
-            config: Arc::new(config),
+            config,
             pinned: Mutex::default(),
         })
     }
@@ -90,9 +88,9 @@ impl Upstream {
 
     /// For attached clients: always TLS. The certificate is the one that the API told, for its authority is the server's own.
     pub(crate) async fn connect_attached(&self) -> io::Result<TlsStream<TcpStream>> {
-        let pinned = self.pinned.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let config = match pinned {
-            Some(fingerprint) => self.pinned_config(fingerprint).map_err(io::Error::other)?,
+        let told = self.pinned.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let config = match told {
+            Some(fingerprint) => pinned(fingerprint, &self.provider).map_err(io::Error::other)?,
             None => self.config.clone(),
         };
         let stream = self.tcp().await?;
@@ -102,12 +100,27 @@ impl Upstream {
     async fn secured(&self, config: Arc<ClientConfig>, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
         timeout(CONNECT_LIMIT, TlsConnector::from(config).connect(self.name.clone(), stream)).await?
     }
+}
 
-    fn pinned_config(&self, fingerprint: String) -> Result<Arc<ClientConfig>, rustls::Error> {
-        let verifier = Arc::new(Pin { fingerprint, provider: self.provider.clone() });
-        let builder = ClientConfig::builder_with_provider(self.provider.clone()).with_safe_default_protocol_versions()?;
-        Ok(Arc::new(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()))
-    }
+fn trusting(trust: &Trust, provider: &Arc<CryptoProvider>) -> Result<Arc<ClientConfig>, BridgeError> {
+    let system = |e: rustls::Error| BridgeError::System(e.to_string());
+    let builder = || ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
+    let config = match trust {
+        Trust::System => builder().and_then(BuilderVerifierExt::with_platform_verifier).map_err(system)?.with_no_client_auth(),
+        Trust::Authorities(pem) => {
+            let mut roots = RootCertStore::empty();
+            roots.add_parsable_certificates(CertificateDer::pem_slice_iter(pem.as_bytes()).filter_map(Result::ok));
+            builder().map_err(system)?.with_root_certificates(roots).with_no_client_auth()
+        }
+        Trust::Certificate(fingerprint) => return pinned(fingerprint.clone(), provider).map_err(system),
+    };
+    Ok(Arc::new(config))
+}
+
+fn pinned(fingerprint: String, provider: &Arc<CryptoProvider>) -> Result<Arc<ClientConfig>, rustls::Error> {
+    let builder = ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
+    let verifier = Arc::new(Pin { fingerprint, provider: provider.clone() });
+    Ok(Arc::new(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()))
 }
 
 #[derive(Debug)]

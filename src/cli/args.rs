@@ -1,35 +1,64 @@
 //! The command line. `ps:scale` and `ps scale` are the same.
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
-use std::{ffi::OsString, process::ExitCode};
+use crate::{
+    failure::{Failure, Result},
+    help,
+    nearest::did_you_mean,
+    topics,
+    verb::{Arg, Shape, Verb},
+};
+use clap::{ArgAction, ArgMatches, Command, builder::PossibleValuesParser};
+use std::{ffi::OsString, process::ExitCode, str::FromStr};
 
 /// Flags of every command.
-#[derive(Debug, Args, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Global {
-    /// Print JSON
-    #[arg(long, global = true)]
+    /// Print JSON.
     pub json: bool,
-    /// The app; else TIDEMILL_APP, HEROKU_APP, or the git remote
-    #[arg(short, long, global = true)]
+    /// Print ids only.
+    pub quiet: bool,
+    /// The app.
     pub app: Option<String>,
-    /// The git remote to take the app from
-    #[arg(short, long, global = true)]
+    /// The git remote to take the app from.
     pub remote: Option<String>,
-    /// Address of the server; else TIDEMILL_HOST, or the one signed in to
-    #[arg(long, global = true)]
+    /// Address of the server.
     pub host: Option<String>,
-    /// Never ask
-    #[arg(long, global = true)]
+    /// Certificates to trust.
+    pub ca: Option<String>,
+    /// Never ask.
     pub no_input: bool,
 }
 
-#[derive(Debug, Parser)]
-#[command(name = "tidemill", version, about = "git push to a served app, on a server of your own", max_term_width = 100)]
-struct Cli {
-    #[command(flatten)]
-    global: Global,
-    #[command(subcommand)]
-    command: Command,
+/// Arguments of one command.
+#[derive(Debug, Clone, Default)]
+pub struct Given(ArgMatches);
+
+impl Given {
+    /// A value, if there is one.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.0.try_get_one::<String>(name).ok().flatten().map(String::as_str)
+    }
+
+    /// A value that the parser has asked for.
+    pub fn need(&self, name: &str) -> &str {
+        self.text(name).unwrap_or_default()
+    }
+
+    /// All values.
+    pub fn all(&self, name: &str) -> Vec<String> {
+        self.0.try_get_many::<String>(name).ok().flatten().into_iter().flatten().cloned().collect()
+    }
+
+    /// Was the flag given?
+    pub fn is(&self, name: &str) -> bool {
+        self.0.try_get_one::<bool>(name).ok().flatten().copied().unwrap_or(false)
+    }
+
+    /// A number.
+    pub fn number<T: FromStr>(&self, name: &str) -> Result<Option<T>> {
+        let Some(text) = self.text(name) else { return Ok(None) };
+        text.parse().map(Some).map_err(|_| Failure::usage(format!("--{name} takes a number, not {text:?}.")))
+    }
 }
 
 /// A parsed command line.
@@ -37,374 +66,223 @@ pub struct Invocation {
     /// Flags of every command.
     pub global: Global,
     /// What to do.
-    pub command: Command,
+    pub verb: &'static Verb,
+    /// With what.
+    pub given: Given,
 }
 
-/// The commands.
-#[derive(Debug, Subcommand)]
-pub enum Command {
-    /// Sign in to a server with an API token
-    Login {
-        /// Address such as https://paas.example.com
-        url: String,
-        /// The token; else it is asked for
-        #[arg(long, env = "TIDEMILL_API_KEY", hide_env_values = true)]
-        token: Option<String>,
-    },
-    /// Who is signed in
-    #[command(name = "whoami", alias = "auth:whoami")]
-    Whoami,
-    /// Make an app
-    #[command(alias = "apps:create")]
-    Create {
-        /// Name; one is made up without it
-        name: Option<String>,
-        /// Do not add a git remote
-        #[arg(long)]
-        no_remote: bool,
-    },
-    /// List apps
-    Apps,
-    /// Show an app
-    #[command(alias = "apps:info")]
-    Info,
-    /// Destroy an app with everything in it
-    #[command(alias = "apps:destroy", alias = "apps:delete")]
-    Destroy {
-        /// The app's name again, instead of typing it
-        #[arg(long)]
-        confirm: Option<String>,
-    },
-    /// Open the app in a browser, or print its address
-    #[command(alias = "apps:open")]
-    Open,
-    /// Show config vars
-    Config {
-        /// As a shell would read them
-        #[arg(short, long)]
-        shell: bool,
-    },
-    /// Show one config var
-    #[command(name = "config:get")]
-    ConfigGet {
-        /// Key
-        key: String,
-    },
-    /// Set config vars
-    #[command(name = "config:set")]
-    ConfigSet {
-        /// KEY=VALUE; KEY=@file takes the value from a file
-        #[arg(required = true)]
-        pairs: Vec<String>,
-    },
-    /// Remove config vars
-    #[command(name = "config:unset", alias = "config:remove")]
-    ConfigUnset {
-        /// Keys
-        #[arg(required = true)]
-        keys: Vec<String>,
-    },
-    /// List dynos
-    Ps,
-    /// Change number or size of dynos: web=2 worker=1:Standard-2X web+1
-    #[command(name = "ps:scale", alias = "scale", alias = "dyno:scale")]
-    PsScale {
-        /// TYPE=NUMBER[:SIZE]; nothing shows how it is
-        changes: Vec<String>,
-    },
-    /// Restart all dynos, those of a type, or one
-    #[command(name = "ps:restart", alias = "restart")]
-    PsRestart {
-        /// web or web.1
-        dyno: Option<String>,
-    },
-    /// Stop dynos; those of the formation come back by themselves
-    #[command(name = "ps:stop", alias = "stop")]
-    PsStop {
-        /// web, web.1 or run.1234
-        dyno: String,
-    },
-    /// Run a command in a one-off dyno and talk to it; ends with its exit code
-    #[command(alias = "run:attached")]
-    Run {
-        /// NAME=VALUE for this dyno only
-        #[arg(short, long)]
-        env: Vec<String>,
-        /// Dyno size
-        #[arg(short, long)]
-        size: Option<String>,
-        /// Process type in its name
-        #[arg(long = "type")]
-        ptype: Option<String>,
-        /// Pipes instead of a terminal, as when input or output is none
-        #[arg(long)]
-        no_tty: bool,
-        /// As is always done here: end with the command's exit code
-        #[arg(short = 'x', long)]
-        exit_code: bool,
-        /// The command
-        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
-        command: Vec<String>,
-    },
-    /// Run a command inside a dyno that runs, and talk to it; ends with its exit code
-    #[command(name = "run:inside")]
-    RunInside {
-        /// web.1
-        dyno: String,
-        /// Pipes instead of a terminal, as when input or output is none
-        #[arg(long)]
-        no_tty: bool,
-        /// As is always done here: end with the command's exit code
-        #[arg(short = 'x', long)]
-        exit_code: bool,
-        /// The command
-        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
-        command: Vec<String>,
-    },
-    /// Run a command in a one-off dyno; its output goes to the log
-    #[command(name = "run:detached")]
-    RunDetached {
-        /// NAME=VALUE for this dyno only
-        #[arg(short, long)]
-        env: Vec<String>,
-        /// Dyno size
-        #[arg(short, long)]
-        size: Option<String>,
-        /// Process type in its name
-        #[arg(long = "type")]
-        ptype: Option<String>,
-        /// It is ended after so many seconds
-        #[arg(long)]
-        ttl: Option<u64>,
-        /// The command
-        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
-        command: Vec<String>,
-    },
-    /// List features of the app
-    Features,
-    /// Show a feature
-    #[command(name = "features:info")]
-    FeaturesInfo {
-        /// Its name
-        feature: String,
-    },
-    /// Switch a feature on, from the next release on
-    #[command(name = "features:enable")]
-    FeaturesEnable {
-        /// Its name
-        feature: String,
-    },
-    /// Switch a feature off
-    #[command(name = "features:disable")]
-    FeaturesDisable {
-        /// Its name
-        feature: String,
-    },
-    /// Show what a web dyno must answer before it serves
-    #[command(name = "health-check")]
-    HealthCheck,
-    /// Ask web dynos for a path before they serve: a status of 200 to 399 is a success
-    #[command(name = "health-check:set")]
-    HealthCheckSet {
-        /// Such as /health
-        path: String,
-        /// So many in a row [default: 2]
-        #[arg(long)]
-        successes: Option<u32>,
-        /// Seconds for each answer [default: 5]
-        #[arg(long)]
-        timeout: Option<u64>,
-        /// Seconds between tries [default: 1]
-        #[arg(long)]
-        interval: Option<u64>,
-    },
-    /// An open port is enough again
-    #[command(name = "health-check:clear")]
-    HealthCheckClear,
-    /// List scheduled commands
-    Schedule,
-    /// Run a command again and again: schedule:add "0 3 * * *" -- COMMAND (UTC; also hourly, daily, "every 10 minutes")
-    #[command(name = "schedule:add")]
-    ScheduleAdd {
-        /// Five fields of cron, or a word
-        cron: String,
-        /// Dyno size
-        #[arg(short, long)]
-        size: Option<String>,
-        /// The command
-        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
-        command: Vec<String>,
-    },
-    /// Remove a scheduled command
-    #[command(name = "schedule:remove")]
-    ScheduleRemove {
-        /// Id, as the list shows it
-        id: String,
-    },
-    /// Show the output of a release phase
-    #[command(name = "releases:output")]
-    ReleaseOutput {
-        /// v12; without it the newest
-        release: Option<String>,
-    },
-    /// Show the log
-    Logs {
-        /// Keep it coming
-        #[arg(short, long)]
-        tail: bool,
-        /// Lines of history
-        #[arg(short, long)]
-        num: Option<usize>,
-        /// Only this dyno or type
-        #[arg(short, long, alias = "dyno-name", alias = "process-type", alias = "ps")]
-        dyno: Option<String>,
-        /// Only this source: app or heroku
-        #[arg(short, long)]
-        source: Option<String>,
-    },
-    /// List releases
-    Releases {
-        /// How many
-        #[arg(short, long, default_value_t = 15)]
-        num: usize,
-    },
-    /// Show a release
-    #[command(name = "releases:info")]
-    ReleaseInfo {
-        /// v12
-        release: String,
-    },
-    /// Go back to an older release
-    #[command(alias = "releases:rollback")]
-    Rollback {
-        /// v12; without it the one before
-        release: Option<String>,
-    },
-    /// List builds
-    Builds,
-    /// Show the output of a build
-    #[command(name = "builds:output")]
-    BuildOutput {
-        /// Id; without it the newest
-        build: Option<String>,
-    },
-    /// List buildpacks
-    Buildpacks,
-    /// Use one buildpack
-    #[command(name = "buildpacks:set")]
-    BuildpacksSet {
-        /// heroku/NAME, a URL, or a folder of the server
-        buildpack: String,
-    },
-    /// Add a buildpack at the end
-    #[command(name = "buildpacks:add")]
-    BuildpacksAdd {
-        /// heroku/NAME, a URL, or a folder of the server
-        buildpack: String,
-        /// Place, from 1
-        #[arg(short, long)]
-        index: Option<usize>,
-    },
-    /// Go back to detection
-    #[command(name = "buildpacks:clear")]
-    BuildpacksClear,
-    /// List domains
-    Domains,
-    /// Add a domain
-    #[command(name = "domains:add")]
-    DomainsAdd {
-        /// www.example.com or *.example.com
-        hostname: String,
-    },
-    /// Remove a domain
-    #[command(name = "domains:remove")]
-    DomainsRemove {
-        /// Name
-        hostname: String,
-    },
-    /// Switch maintenance mode on
-    #[command(name = "maintenance:on")]
-    MaintenanceOn,
-    /// Switch maintenance mode off
-    #[command(name = "maintenance:off")]
-    MaintenanceOff,
-    /// Add the app's git remote to this repository
-    #[command(name = "git:remote")]
-    GitRemote,
-    /// Answer git's credential requests
-    #[command(name = "git:credentials", hide = true)]
-    GitCredentials {
-        /// get, store or erase
-        action: String,
-    },
-    /// Print the version
-    Version,
-    /// Run the platform: see tidemill serve --help
-    Serve,
-    /// Run the official Heroku CLI on this server: heroku -- ARGS
-    Heroku,
-    /// Print what lets the official Heroku CLI of this shell work on this server: eval "$(tidemill heroku-env)"
-    #[command(name = "heroku-env")]
-    HerokuEnv,
-    /// Show it all on this machine: daemon, app, push, page
-    Demo,
-    /// Import a root file system for apps to be built and run on (on the server, as root): stack:import NAME FILE.tar
-    #[command(name = "stack:import")]
-    StackImport,
-    /// List stacks, or show the one of an app
-    #[command(name = "stack", alias = "stacks")]
-    Stack,
-    /// Use another stack from the next build on
-    #[command(name = "stack:set")]
-    StackSet {
-        /// Its name
-        stack: String,
-    },
-    /// Print a one-time link for the first admin (on the server, daemon stopped)
-    #[command(name = "setup-link")]
-    SetupLink,
-}
+/// Flags of every command, as [`Arg`]s.
+pub const GLOBAL: &[Arg] = &[
+    crate::verb::value("app", "The app; else TIDEMILL_APP, HEROKU_APP, or the git remote")
+        .short('a')
+        .live(crate::verb::Live::Apps),
+    crate::verb::value("remote", "The git remote to take the app from").short('r'),
+    crate::verb::switch("json", "Print JSON"),
+    crate::verb::switch("quiet", "Print ids only").short('q'),
+    crate::verb::switch("no-input", "Never ask"),
+    crate::verb::value("host", "Address of the server; else TIDEMILL_HOST, or the one signed in to"),
+    crate::verb::value("ca", "File of certificates to trust for the server; else TIDEMILL_CA"),
+];
 
 /// Parses; help, version and mistakes are printed here.
-pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Invocation, ExitCode> {
-    match Cli::try_parse_from(join_topic(args.collect())) {
-        Ok(cli) => Ok(Invocation { global: cli.global, command: cli.command }),
+pub fn parse(args: Vec<OsString>) -> std::result::Result<Invocation, ExitCode> {
+    let usage = |text: String| {
+        eprintln!(" !    {text}");
+        ExitCode::from(2)
+    };
+    let mut args = join_topic(args);
+    let Some(at) = verb_at(&args) else {
+        if args.iter().any(|a| a == "--version" || a == "-V") {
+            args.insert(1, "version".into());
+            return parse(vec![args[0].clone(), "version".into()]);
+        }
+        let asked = args.len() < 2 || args.iter().any(|a| a == "--help" || a == "-h");
+        if !asked {
+            return Err(usage("Which command? See tidemill help.".into()));
+        }
+        crate::output::print(&help::root());
+        return Err(ExitCode::SUCCESS);
+    };
+    let word = args[at].to_string_lossy().into_owned();
+    let Some(verb) = topics::find(&word) else {
+        let Some(topic) = topics::all().iter().find(|t| t.name == word) else { return Err(usage(unknown(&word))) };
+        // A topic without a verb of its own shows what it has.
+        crate::output::print(&help::topic(topic));
+        return Err(ExitCode::SUCCESS);
+    };
+    if let Some(next) = args.get(at + 1).and_then(|a| a.to_str())
+        && is_wrong_verb(verb, next)
+    {
+        return Err(usage(unknown(&format!("{word}:{next}"))));
+    }
+    if asks_for_help(verb, &args[at + 1..]) {
+        crate::output::print(&help::verb(verb));
+        return Err(ExitCode::SUCCESS);
+    }
+    args.remove(at);
+    match command(verb).try_get_matches_from(args) {
+        Ok(matches) => {
+            let given = Given(matches);
+            let text = |name: &str| given.text(name).map(String::from);
+            let global = Global {
+                json: given.is("json"),
+                quiet: given.is("quiet"),
+                app: text("app"),
+                remote: text("remote"),
+                host: text("host"),
+                ca: text("ca"),
+                no_input: given.is("no-input"),
+            };
+            Ok(Invocation { global, verb, given })
+        }
         Err(e) => {
             let _ = e.print(); // nowhere to tell that telling failed
-            Err(ExitCode::from(if e.use_stderr() { 2 } else { 0 }))
+            Err(ExitCode::from(2))
         }
     }
 }
 
-/// Makes `ps scale` into `ps:scale` when there is such a command.
-fn join_topic(mut args: Vec<OsString>) -> Vec<OsString> {
-    let (Some(topic), Some(verb)) = (args.get(1).and_then(|a| a.to_str()), args.get(2).and_then(|a| a.to_str())) else {
-        return args;
-    };
-    let joined = format!("{topic}:{verb}");
-    let known = Cli::command().get_subcommands().any(|c| c.get_name() == joined || c.get_all_aliases().any(|a| a == joined));
-    if known {
-        args.splice(1..3, [joined.into()]);
+/// What is said about a word that is no command.
+fn unknown(word: &str) -> String {
+    let names = topics::all()
+        .iter()
+        .flat_map(|t| t.verbs)
+        .filter(|v| !v.hidden)
+        .flat_map(|v| std::iter::once(v.name).chain(v.aliases.iter().copied()));
+    format!("{word} is no tidemill command.{}\n !    See: tidemill help", did_you_mean(word, names))
+}
+
+/// `ps scal`: a word after a verb that takes none, while its topic has more verbs.
+fn is_wrong_verb(verb: &Verb, next: &str) -> bool {
+    let takes_words = verb.args.iter().any(|a| matches!(a.shape, Shape::Place { .. } | Shape::Rest));
+    let prefix = format!("{}:", verb.name);
+    !takes_words && !next.starts_with('-') && topics::all().iter().flat_map(|t| t.verbs).any(|v| v.name.starts_with(&prefix))
+}
+
+/// What follows `--`, or is a command for elsewhere, is not ours.
+fn asks_for_help(verb: &Verb, args: &[OsString]) -> bool {
+    let ours = args.iter().take_while(|a| *a != "--");
+    let is_help = |a: &OsString| a == "--help" || a == "-h";
+    if verb.args.iter().any(|a| a.shape == Shape::Rest) {
+        return ours.take_while(|a| a.to_string_lossy().starts_with('-')).any(is_help);
+    }
+    let mut ours = ours;
+    ours.any(is_help)
+}
+
+/// Index of the first word that is neither a flag of every command nor its value.
+fn verb_at(args: &[OsString]) -> Option<usize> {
+    let mut at = 1;
+    while let Some(word) = args.get(at).and_then(|a| a.to_str()) {
+        if !word.starts_with('-') {
+            return Some(at);
+        }
+        let takes_value = GLOBAL
+            .iter()
+            .filter(|g| g.shape == Shape::Value)
+            .any(|g| word.strip_prefix("--") == Some(g.name) || g.short.is_some_and(|s| word == format!("-{s}")));
+        at += if takes_value { 2 } else { 1 };
+    }
+    None
+}
+
+/// Makes `ps scale` into `ps:scale`, and `certs auto enable` into `certs:auto:enable`, when there is such a command.
+pub fn join_topic(mut args: Vec<OsString>) -> Vec<OsString> {
+    let Some(at) = verb_at(&args) else { return args };
+    // `help ps scale` is about `ps:scale`.
+    let at = if args[at] == "help" && args.len() > at + 2 { at + 1 } else { at };
+    for words in [3, 2] {
+        let Some(parts) = args.get(at..at + words) else { continue };
+        let joined = parts.iter().map(|p| p.to_string_lossy()).collect::<Vec<_>>().join(":");
+        if topics::find(&joined).is_some() {
+            args.splice(at..at + words, [joined.into()]);
+            return args;
+        }
     }
     args
+}
+
+/// The parser of one verb: the others are not even built.
+fn command(verb: &'static Verb) -> Command {
+    let mut command =
+        Command::new(verb.name).bin_name(format!("tidemill {}", verb.name)).disable_help_flag(true).disable_version_flag(true);
+    for arg in verb.args.iter().chain(GLOBAL.iter().filter(|g| verb.args.iter().all(|a| a.name != g.name))) {
+        command = command.arg(argument(verb, arg));
+    }
+    command
+}
+
+fn argument(verb: &Verb, arg: &'static Arg) -> clap::Arg {
+    let taken = |c: char| verb.args.iter().any(|a| a.short == Some(c));
+    let is_global = verb.args.iter().all(|a| a.name != arg.name);
+    let mut built = clap::Arg::new(arg.name).help(arg.help).value_name(arg.name);
+    if !matches!(arg.shape, Shape::Place { .. } | Shape::Rest) {
+        built = built.long(arg.name).aliases(arg.aliases);
+        // A verb's own letter goes before that of every command.
+        if let Some(short) = arg.short.filter(|s| !(is_global && taken(*s))) {
+            built = built.short(short);
+        }
+    }
+    if !arg.words.is_empty() {
+        built = built.value_parser(PossibleValuesParser::new(arg.words)).ignore_case(true);
+    }
+    match arg.shape {
+        Shape::Place { min, max } if max > 1 => built.required(min > 0).num_args(min..).action(ArgAction::Append),
+        Shape::Place { min, .. } => built.required(min > 0),
+        Shape::Rest => built.required(true).num_args(1..).trailing_var_arg(true).allow_hyphen_values(true),
+        Shape::Value => built.action(ArgAction::Set).allow_hyphen_values(false),
+        Shape::Values => built.action(ArgAction::Append),
+        Shape::Switch => built.action(ArgAction::SetTrue),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn parse_words(words: &[&str]) -> Result<Invocation, ExitCode> {
-        parse(words.iter().map(OsString::from))
+    fn words(words: &[&str]) -> Vec<OsString> {
+        words.iter().map(OsString::from).collect()
     }
 
     #[test]
     fn topics_join_with_a_space_or_a_colon() {
-        for words in [&["tidemill", "ps", "scale", "web=2", "-a", "x"][..], &["tidemill", "ps:scale", "web=2", "-a", "x"]] {
-            let parsed = parse_words(words).expect("parses");
+        for line in [
+            &["tidemill", "ps", "scale", "web=2", "-a", "x"][..],
+            &["tidemill", "ps:scale", "web=2", "-a", "x"],
+            &["tidemill", "-a", "x", "ps", "scale", "web=2"],
+            &["tidemill", "scale", "--app", "x", "web=2"],
+        ] {
+            let parsed = parse(words(line)).expect("parses");
             assert_eq!(parsed.global.app.as_deref(), Some("x"));
-            assert!(matches!(parsed.command, Command::PsScale { changes } if changes == ["web=2"]));
+            assert_eq!((parsed.verb.name, parsed.given.all("changes")), ("ps:scale", vec!["web=2".to_string()]));
         }
-        assert!(matches!(parse_words(&["tidemill", "ps"]).expect("parses").command, Command::Ps));
-        assert!(parse_words(&["tidemill", "psss"]).is_err());
+        assert_eq!(parse(words(&["tidemill", "ps"])).expect("parses").verb.name, "ps");
+        assert_eq!(parse(words(&["tidemill", "certs", "auto", "enable"])).expect("parses").verb.name, "certs:auto:enable");
+        for wrong in [&["tidemill", "psss"][..], &["tidemill", "ps", "scal"], &["tidemill", "ps:scale", "--nope"]] {
+            assert!(parse(words(wrong)).is_err());
+        }
+    }
+
+    #[test]
+    fn every_verb_has_a_parser_and_one_meaning() {
+        let mut names: Vec<&str> = Vec::new();
+        for verb in topics::all().iter().flat_map(|t| t.verbs) {
+            command(verb).debug_assert();
+            assert!(!verb.about.is_empty() && !verb.about.ends_with('.'), "{}", verb.name);
+            names.push(verb.name);
+            names.extend(verb.aliases);
+        }
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count, "a name is used twice");
+    }
+
+    #[test]
+    fn a_command_for_elsewhere_keeps_its_flags() {
+        let parsed = parse(words(&["tidemill", "run", "-a", "x", "--", "ls", "-l", "--help"])).expect("parses");
+        assert_eq!(parsed.given.all("command"), ["ls", "-l", "--help"]);
+        let parsed = parse(words(&["tidemill", "run", "-a", "x", "ls", "-h"])).expect("parses");
+        assert_eq!(parsed.given.all("command"), ["ls", "-h"]);
     }
 }

@@ -1,17 +1,14 @@
 //! Talking to a remote process: standard input there, its output here, sizes of the terminal, and its exit code
 //! ([`wire::attach`]).
 
-use crate::failure::{Failure, Result};
+use crate::{
+    failure::{Failure, Result},
+    tls::pinned,
+};
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
-use ring::digest::{SHA256, digest};
 use rustix::termios::{OptionalActions, Termios, Winsize, tcgetattr, tcgetwinsize, tcsetattr};
-use rustls::{
-    ClientConfig, DigitallySignedStruct, SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
-    pki_types::{CertificateDer, ServerName, UnixTime},
-};
+use rustls::pki_types::ServerName;
 use serde_json::{Map, Value, json};
 use std::{
     io::{IsTerminal, Read, Write},
@@ -191,57 +188,4 @@ fn show(bytes: &[u8]) -> Result<()> {
     let mut out = std::io::stdout().lock();
     let written = out.write_all(bytes).and_then(|()| out.flush());
     written.map_err(|_| Failure::silent(141))
-}
-
-/// The certificate was told by the API; no name and no authority counts besides it.
-fn pinned(certificate: &str) -> std::result::Result<ClientConfig, rustls::Error> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let pin = Arc::new(Pin { certificate: certificate.to_string(), provider: provider.clone() });
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    Ok(builder.dangerous().with_custom_certificate_verifier(pin).with_no_client_auth())
-}
-
-#[derive(Debug)]
-struct Pin {
-    certificate: String,
-    provider: Arc<CryptoProvider>,
-}
-
-impl ServerCertVerifier for Pin {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _name: &ServerName<'_>,
-        _ocsp: &[u8],
-        _now: UnixTime,
-    ) -> std::result::Result<ServerCertVerified, rustls::Error> {
-        let found: String = digest(&SHA256, end_entity).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-        if found == self.certificate {
-            return Ok(ServerCertVerified::assertion());
-        }
-        Err(rustls::Error::General("the server has another certificate than its API says".into()))
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signed, &self.provider.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signed, &self.provider.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
 }

@@ -1,8 +1,17 @@
 //! Servers and tokens of this user: `~/.config/tidemill/credentials.json`, readable by nobody else.
 
-use crate::failure::{Failure, Result};
+use crate::{
+    failure::{Failure, Result},
+    tls::Trust,
+};
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, fs, io::Write, os::unix::fs::OpenOptionsExt, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::Write,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
 
 /// What the file holds.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -11,21 +20,32 @@ pub struct Credentials {
     pub default: Option<String>,
     /// Address to token.
     pub hosts: BTreeMap<String, String>,
+    /// Address to authorities, as PEM, that were given at sign-in.
+    #[serde(default)]
+    pub authorities: BTreeMap<String, String>,
+    /// Address to SHA-256 of the certificate that was confirmed at sign-in.
+    #[serde(default)]
+    pub certificates: BTreeMap<String, String>,
 }
 
-fn path() -> Result<PathBuf> {
+/// The folder of this program's settings.
+pub fn folder() -> Result<PathBuf> {
     let base = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from);
     let base = base.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".config")));
-    base.map(|b| b.join("tidemill/credentials.json"))
+    base.map(|b| b.join("tidemill"))
         .ok_or_else(|| Failure::usage("HOME is not set; set it or TIDEMILL_HOST and TIDEMILL_API_KEY."))
 }
 
 impl Credentials {
     /// Reads the file; a missing one is empty.
     pub fn load() -> Result<Self> {
-        let path = path()?;
+        let Ok(path) = folder().map(|f| f.join("credentials.json")) else { return Ok(Self::default()) };
         match fs::read(&path) {
             Ok(bytes) => {
+                let open = fs::metadata(&path).is_ok_and(|m| m.permissions().mode() & 0o077 != 0);
+                if open && fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).is_ok() {
+                    crate::output::warn(&format!("{} could be read by others; now it can not.", path.display()));
+                }
                 serde_json::from_slice(&bytes).map_err(|e| Failure::failed(format!("{} is damaged: {e}", path.display())))
             }
             Err(_) => Ok(Self::default()),
@@ -34,15 +54,38 @@ impl Credentials {
 
     /// Writes the file whole or not at all.
     pub fn save(&self) -> Result<()> {
-        let path = path()?;
-        let failed = |e: std::io::Error| Failure::failed(format!("{}: {e}", path.display()));
         let json = serde_json::to_vec_pretty(self).map_err(|e| Failure::failed(e.to_string()))?;
-        path.parent().map_or(Ok(()), fs::create_dir_all).map_err(failed)?;
-        let partial = path.with_extension("partial");
-        let _ = fs::remove_file(&partial); // left by a write that was cut short
-        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&partial).map_err(failed)?;
-        file.write_all(&json).and_then(|()| fs::rename(&partial, &path)).map_err(failed)
+        write(&folder()?.join("credentials.json"), &json)
     }
+
+    /// Whom to trust for a server.
+    pub fn trust(&self, base: &str) -> Trust {
+        match (self.authorities.get(base), self.certificates.get(base)) {
+            (Some(pem), _) => Trust::Authorities(pem.clone()),
+            (None, Some(fingerprint)) => Trust::Certificate(fingerprint.clone()),
+            (None, None) => Trust::System,
+        }
+    }
+
+    /// Forgets a server.
+    pub fn forget(&mut self, base: &str) {
+        self.hosts.remove(base);
+        self.authorities.remove(base);
+        self.certificates.remove(base);
+        if self.default.as_deref() == Some(base) {
+            self.default = self.hosts.keys().next().cloned();
+        }
+    }
+}
+
+/// Writes a file that only this user can read, whole or not at all.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    let failed = |e: std::io::Error| Failure::failed(format!("{}: {e}", path.display()));
+    path.parent().map_or(Ok(()), fs::create_dir_all).map_err(failed)?;
+    let partial = path.with_extension(format!("partial-{}", std::process::id()));
+    let _ = fs::remove_file(&partial); // left by a write that was cut short
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&partial).map_err(failed)?;
+    file.write_all(bytes).and_then(|()| fs::rename(&partial, path)).map_err(failed)
 }
 
 /// Scheme, host and port, without a slash at the end.

@@ -6,34 +6,84 @@ mod args;
 mod attach;
 mod client;
 mod commands;
+mod complete;
 mod credentials;
 mod failure;
 mod git;
+mod help;
+mod import;
+mod man;
+mod nearest;
 mod output;
+mod session;
+mod talk;
+mod tls;
+mod topics;
+mod verb;
 
+use failure::Result;
 use std::process::ExitCode;
 
-/// Address and token of the server that the user is signed in to: by environment, or by the last sign-in.
+/// The server that the user is signed in to.
+pub struct SignedIn {
+    /// Scheme, host and port.
+    pub base: String,
+    /// The token.
+    pub token: String,
+    /// Authorities to trust for it and no others, as PEM, when they were given.
+    pub authorities: Option<String>,
+    /// SHA-256 of the one certificate to trust for it, when it was confirmed at sign-in.
+    pub certificate: Option<String>,
+}
+
+/// The server that the user is signed in to: by environment, or by the last sign-in.
 ///
 /// # Errors
 /// A text for people and an exit code, when there is none.
-pub fn signed_in() -> Result<(String, String), (String, u8)> {
-    client::known_server(None).map_err(|failure| (failure.text, failure.exit))
+pub fn signed_in() -> std::result::Result<SignedIn, (String, u8)> {
+    let found = || -> Result<SignedIn> {
+        let (base, token) = client::known_server(None)?;
+        let (authorities, certificate) = match client::trust(&args::Global::default(), &base)? {
+            tls::Trust::System => (None, None),
+            tls::Trust::Authorities(pem) => (Some(pem), None),
+            tls::Trust::Certificate(fingerprint) => (None, Some(fingerprint)),
+        };
+        Ok(SignedIn { base, token, authorities, certificate })
+    };
+    found().map_err(|failure| (failure.text, failure.exit))
 }
 
 /// Runs the command line.
 pub fn main() -> ExitCode {
-    let invocation = match args::parse(std::env::args_os()) {
+    let args: Vec<_> = std::env::args_os().collect();
+    if args.get(1).is_some_and(|a| a == complete::VERB) {
+        complete::answer(&args);
+        return ExitCode::SUCCESS;
+    }
+    let invocation = match args::parse(args) {
         Ok(invocation) => invocation,
         Err(code) => return code,
     };
-    match commands::run(invocation) {
+    match run(invocation) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if !failure.text.is_empty() {
-                eprintln!(" !    {}", failure.text);
+                output::warn(&failure.text);
             }
             ExitCode::from(failure.exit)
         }
+    }
+}
+
+fn run(invocation: args::Invocation) -> Result<()> {
+    let args::Invocation { global, verb, given } = invocation;
+    match verb.run {
+        verb::Run::Here(run) => run(&global, &given),
+        verb::Run::There(run) => {
+            let client = client::Client::from_environment(&global)?;
+            let session = session::Session { global, given, client };
+            run(&session).map_err(|failure| session.explained(failure))
+        }
+        verb::Run::Binary => Err(failure::Failure::usage(format!("Give this verb first: tidemill {}.", verb.name))),
     }
 }

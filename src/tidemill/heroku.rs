@@ -1,6 +1,6 @@
 //! `tidemill heroku -- ARGS` and `eval "$(tidemill heroku-env)"`: the official CLI by way of a bridge (`ux.md` J13).
 
-use bridge::{Bridge, Place, Shell, Target, Variables, shell_ended};
+use bridge::{Bridge, Place, Shell, Target, Trust, Variables, shell_ended};
 use std::{
     ffi::OsString,
     future::Future,
@@ -64,8 +64,9 @@ fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Fail
 
 /// A bridge to the server that the user is signed in to, with its folder.
 async fn opened() -> Result<(Bridge, Place), Failure> {
-    let (base, token) = cli::signed_in()?;
-    let bridge = Bridge::bind(Target { base, token }).await.map_err(failed)?;
+    let cli::SignedIn { base, token, authorities, certificate } = cli::signed_in()?;
+    let trust = authorities.map(Trust::Authorities).or(certificate.map(Trust::Certificate)).unwrap_or(Trust::System);
+    let bridge = Bridge::bind(Target { base, token, trust }).await.map_err(failed)?;
     let place = Place::make(&bridge).map_err(failed)?;
     Ok((bridge, place))
 }

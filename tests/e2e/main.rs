@@ -12,6 +12,7 @@ mod docker;
 mod git;
 mod heroku_cli;
 mod house;
+mod import;
 mod isolation;
 mod kill_loop;
 mod load;

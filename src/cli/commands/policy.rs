@@ -1,76 +1,55 @@
-//! Features and the health check.
+//! The health check.
 
-use super::{Session, encoded, field, items, show};
-use crate::{failure::Result, output::table};
-use serde_json::{Value, json};
+use super::prelude::*;
 
-impl Session {
-    pub fn features(&self) -> Result<()> {
-        let name = self.app()?;
-        let features = self.client.get(&format!("/apps/{name}/features"), None)?;
-        show(&self.global, &features, || {
-            let mark = |f: &Value| if f["enabled"] == true { "[+]" } else { "[ ]" };
-            let row = |f: &Value| vec![mark(f).to_string(), field(f, "name").into(), field(f, "description").into()];
-            format!("=== App Features {name}\n{}", table(&items(&features).iter().map(row).collect::<Vec<_>>()))
-        });
-        Ok(())
-    }
-
-    pub fn feature(&self, feature: &str) -> Result<()> {
-        let feature = self.client.get(&format!("/apps/{}/features/{}", self.app()?, encoded(feature)?), None)?;
-        show(&self.global, &feature, || {
-            let row = |label: &str, value: &str| vec![format!("{label}:"), value.to_string()];
-            let enabled = if feature["enabled"] == true { "true" } else { "false" };
-            let rows = [row("Description", field(&feature, "description")), row("Enabled", enabled)];
-            format!("=== {}\n{}", field(&feature, "name"), table(&rows))
-        });
-        Ok(())
-    }
-
-    pub fn switch_feature(&self, feature: &str, enabled: bool) -> Result<()> {
-        let name = self.app()?;
-        let path = format!("/apps/{name}/features/{}", encoded(feature)?);
-        let switched = self.client.send("PATCH", &path, &json!({ "enabled": enabled }))?;
-        let verb = if enabled { "Enabling" } else { "Disabling" };
-        eprintln!("{verb} {} for {name}... done", field(&switched, "name"));
-        show(&self.global, &switched, String::new);
-        Ok(())
-    }
-
-    pub fn health_check(&self) -> Result<()> {
-        let check = self.client.get(&format!("/apps/{}/health-check", self.app()?), None)?;
-        show(&self.global, &check, || {
-            let row = |label: &str, value: String| vec![format!("{label}:"), value];
-            table(&[
-                row("Path", field(&check, "path").into()),
-                row("Successes", check["successes"].to_string()),
-                row("Timeout", format!("{} s", check["timeout"])),
-                row("Interval", format!("{} s", check["interval"])),
+/// `health-check`.
+pub const TOPIC: Topic = Topic {
+    name: "health-check",
+    about: "What a web dyno must answer before it serves",
+    verbs: &[
+        there("health-check", "Show what a web dyno must answer before it serves", show_check),
+        there("health-check:set", "Ask web dynos for a path before they serve: a status of 200 to 399 is a success", set)
+            .args(&[
+                need("path", "Such as /health"),
+                value("successes", "So many in a row [default: 2]"),
+                value("timeout", "Seconds for each answer [default: 5]"),
+                value("interval", "Seconds between tries [default: 1]"),
             ])
-        });
-        Ok(())
-    }
+            .examples(&["health-check:set /health --timeout 2 -a shop"]),
+        there("health-check:clear", "An open port is enough again", clear),
+    ],
+};
 
-    pub fn set_health_check(
-        &self,
-        path: &str,
-        successes: Option<u32>,
-        timeout: Option<u64>,
-        interval: Option<u64>,
-    ) -> Result<()> {
-        let name = self.app()?;
-        let body = json!({ "path": path, "successes": successes, "timeout": timeout, "interval": interval });
-        let check = self.client.send("PUT", &format!("/apps/{name}/health-check"), &body)?;
-        eprintln!("Setting health check {path} for {name}... done; web dynos that start from now on have to pass it");
-        show(&self.global, &check, String::new);
-        Ok(())
-    }
+fn show_check(s: &Session) -> Result<()> {
+    let check = s.client.get(&s.path("/health-check")?)?;
+    s.show(&check, || {
+        labelled(&[
+            ("Path", field(&check, "path").to_string()),
+            ("Successes", check["successes"].to_string()),
+            ("Timeout", format!("{} s", check["timeout"])),
+            ("Interval", format!("{} s", check["interval"])),
+        ])
+    });
+    Ok(())
+}
 
-    pub fn clear_health_check(&self) -> Result<()> {
-        let name = self.app()?;
-        let check = self.client.delete(&format!("/apps/{name}/health-check"))?;
-        eprintln!("Removing the health check of {name}... done");
-        show(&self.global, &check, String::new);
-        Ok(())
-    }
+fn set(s: &Session) -> Result<()> {
+    let (name, path) = (s.app()?, s.given.need("path"));
+    let body = json!({
+        "path": path, "successes": s.given.number::<u32>("successes")?, "timeout": s.given.number::<u64>("timeout")?,
+        "interval": s.given.number::<u64>("interval")?,
+    });
+    let ended = |_: &Value| "done; web dynos that start from now on have to pass it".to_string();
+    let what = format!("Setting health check {path} for {name}");
+    let check = s.doing_with(&what, |c| c.send("PUT", &format!("/apps/{name}/health-check"), &body), ended)?;
+    s.show(&check, String::new);
+    Ok(())
+}
+
+fn clear(s: &Session) -> Result<()> {
+    let name = s.app()?;
+    let check =
+        s.doing(&format!("Removing the health check of {name}"), |c| c.delete(&format!("/apps/{name}/health-check")))?;
+    s.show(&check, String::new);
+    Ok(())
 }
