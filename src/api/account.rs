@@ -1,21 +1,76 @@
 //! The account itself.
 
-use crate::{Out, answer::ok, auth::User, routes::routes, show};
-use axum::response::IntoResponse;
+use crate::{
+    Api, Out,
+    answer::{Body, ok},
+    auth::User,
+    list, people,
+    routes::routes,
+    show,
+};
+use axum::{
+    extract::{Path, State},
+    http::HeaderMap,
+    response::IntoResponse,
+};
+use serde::Deserialize;
 use serde_json::json;
-use service::Error;
 
 routes! {
     get "/account" => account, "account";
-    get "/users/~" => account, "account";
+    patch "/account" => rename, "account, global";
+    delete "/account" => leave, "account, global";
+    get "/users/{user}" => user, "account; admin for others";
+    patch "/users/{user}" => rename_user, "account, global; admin for others";
+    delete "/users/{user}" => remove_user, "account, global; admin for others";
+    get "/users/{user}/apps" => apps, "account; admin for others";
     get "/account/rate-limits" => rate_limits, "account";
 }
 
-async fn account(User(ctx): User) -> Out {
-    match &ctx.actor {
-        service::Actor::Account(account) => Ok(ok(show::account(account))?.into_response()),
-        service::Actor::Platform => Err(Error::unauthorized().into()),
+async fn account(State(service): Api, User(ctx): User) -> Out {
+    Ok(ok(show::account(&service.account_of(&ctx, "~")?))?.into_response())
+}
+
+async fn user(State(service): Api, User(ctx): User, Path(who): Path<String>) -> Out {
+    Ok(ok(show::account(&service.account_of(&ctx, &who)?))?.into_response())
+}
+
+/// Other properties of the schema belong to products that are not offered here, and are ignored.
+#[derive(Deserialize)]
+struct Change {
+    name: Option<String>,
+}
+
+async fn rename(State(service): Api, User(ctx): User, Body(body): Body<Change>) -> Out {
+    people::rename(&service, &ctx, "~", body.name).await
+}
+
+async fn rename_user(State(service): Api, User(ctx): User, Path(who): Path<String>, Body(body): Body<Change>) -> Out {
+    people::rename(&service, &ctx, &who, body.name).await
+}
+
+async fn leave(State(service): Api, User(ctx): User) -> Out {
+    Ok(ok(show::account(&service.remove_account(&ctx, "~").await?))?.into_response())
+}
+
+async fn remove_user(State(service): Api, User(ctx): User, Path(who): Path<String>) -> Out {
+    Ok(ok(show::account(&service.remove_account(&ctx, &who).await?))?.into_response())
+}
+
+/// Apps that somebody owns or was made a collaborator of; those of teams are listed with the team.
+async fn apps(State(service): Api, User(ctx): User, Path(who): Path<String>, headers: HeaderMap) -> Out {
+    let account = service.account_of(&ctx, &who)?;
+    let mut shown = Vec::new();
+    for app in service.apps(&ctx)? {
+        let listed = match app.team {
+            None => account.is_admin() || service.works_on(&account, &app)?,
+            Some(_) => service.is_collaborator(&account, &app)?,
+        };
+        if listed {
+            shown.push(show::app(&service, &app)?);
+        }
     }
+    list::page(&headers, &shown, &["name", "id", "updated_at"])
 }
 
 async fn rate_limits(_user: User) -> Out {

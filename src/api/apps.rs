@@ -20,7 +20,6 @@ use service::{AppChange, Error, NewApp};
 routes! {
     post "/apps" => create_app, "create app";
     get "/apps" => apps, "account";
-    get "/users/~/apps" => apps, "account";
     get "/apps/{app}" => app, "read";
     patch "/apps/{app}" => update_app, "write; manage to rename";
     delete "/apps/{app}" => destroy_app, "manage";
@@ -35,7 +34,7 @@ struct CreateApp {
 }
 
 async fn create_app(State(service): Api, User(ctx): User, Body(body): Body<CreateApp>) -> Out {
-    let new = NewApp { name: body.name, stack: body.stack.and_then(Named::text) };
+    let new = NewApp { name: body.name, stack: body.stack.and_then(Named::text), team: None, locked: false };
     let app = service.create_app(&ctx, new).await?;
     Ok(created(show::app(&service, &app)?)?.into_response())
 }

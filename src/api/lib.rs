@@ -8,6 +8,7 @@ mod answer;
 mod apps;
 mod auth;
 mod builds;
+mod collaborators;
 mod config;
 mod domains;
 mod dynos;
@@ -15,6 +16,7 @@ mod error;
 mod formation;
 mod list;
 mod log_sessions;
+mod people;
 mod policy;
 mod refs;
 mod releases;
@@ -22,7 +24,9 @@ mod routes;
 mod run;
 mod schedules;
 mod show;
+mod show_people;
 mod streams;
+mod teams;
 
 pub use routes::{Route, all as all_routes};
 

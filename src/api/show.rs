@@ -57,11 +57,11 @@ pub fn account(account: &domain::Account) -> wire::Account {
         delinquent_at: None,
         federated: false,
         identity_provider: None,
-        last_login: None,
+        last_login: account.last_login.map(|t| time(t.0)),
         sms_number: None,
         suspended_at: None,
-        two_factor_authentication: false,
-        updated_at: time(account.created_at.0),
+        two_factor_authentication: account.two_factor,
+        updated_at: time(account.updated_at.unwrap_or(account.created_at).0),
         verified: true,
     }
 }
@@ -69,10 +69,18 @@ pub fn account(account: &domain::Account) -> wire::Account {
 /// An app.
 pub fn app(service: &Service, app: &domain::App) -> Result<wire::App, service::Error> {
     let stack = named(stack_id(&app.stack), &app.stack);
+    let team = match app.team {
+        Some(id) => service.team_by_id(id)?.map(|team| named(team.id.0, &team.name)),
+        None => None,
+    };
     Ok(wire::App {
         id: app.id.0,
         name: app.name.clone(),
-        owner: user(service, app.owner)?,
+        owner: match &team {
+            // Clients know apps of teams by this address, which nobody gets mail at (`cli-contract.md` 2.2).
+            Some(team) => UserRef { id: team.id, email: format!("{}@herokumanager.com", team.name) },
+            None => user(service, app.owner)?,
+        },
         region: named(REGION, "local"),
         stack: stack.clone(),
         build_stack: stack,
@@ -85,15 +93,22 @@ pub fn app(service: &Service, app: &domain::App) -> Result<wire::App, service::E
         create_status: "complete".into(),
         created_at: time(app.created_at.0),
         internal_routing: None,
+        joined: None,
+        locked: app.locked,
         maintenance: app.maintenance,
-        organization: None,
+        organization: team.clone(),
         released_at: app.released_at.map(|t| time(t.0)),
         repo_size: app.repo_bytes,
         slug_size: app.slug_bytes,
         space: None,
-        team: None,
+        team,
         updated_at: time(app.updated_at.0),
     })
+}
+
+/// An app with whether the actor joined it.
+pub fn joined_app(service: &Service, ctx: &service::Ctx, app: &domain::App) -> Result<wire::App, service::Error> {
+    Ok(wire::App { joined: Some(service.joined(ctx, app)?), ..self::app(service, app)? })
 }
 
 /// A buildpack by the name that the user gave.

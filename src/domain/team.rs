@@ -1,6 +1,6 @@
 //! Who shares apps with whom: teams, their members, collaborators, and the rights that follow.
 
-use crate::{AccountId, Role, TeamId, UnixMs};
+use crate::{AccountId, AppId, Role, TeamId, UnixMs};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -43,6 +43,67 @@ pub struct Collaborator {
     pub account: AccountId,
     /// What the person may do.
     pub rights: Rights,
+    /// Creation time.
+    pub created_at: UnixMs,
+    /// Last change.
+    pub updated_at: UnixMs,
+}
+
+/// A person who was asked to come. Keyed by the hash of the secret of its link.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Invitation {
+    /// Public id.
+    pub id: Uuid,
+    /// Whom.
+    pub email: String,
+    /// Place on the installation, or in the team.
+    pub role: Role,
+    /// The team, if it is for one.
+    pub team: Option<TeamId>,
+    /// Who asked.
+    pub by: AccountId,
+    /// Creation time.
+    pub created_at: UnixMs,
+    /// Not valid at or after this time.
+    pub expires_at: UnixMs,
+}
+
+/// What became of the offer of an app.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TransferState {
+    /// Not answered.
+    Pending,
+    /// The app has changed hands.
+    Accepted,
+    /// It has not.
+    Declined,
+}
+
+impl TransferState {
+    /// The word of the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Accepted => "accepted",
+            Self::Declined => "declined",
+        }
+    }
+}
+
+/// An app that is offered to somebody.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Transfer {
+    /// Key.
+    pub id: Uuid,
+    /// Which app.
+    pub app: AppId,
+    /// Who has it.
+    pub owner: AccountId,
+    /// Who shall get it.
+    pub recipient: AccountId,
+    /// What became of it.
+    pub state: TransferState,
     /// Creation time.
     pub created_at: UnixMs,
     /// Last change.

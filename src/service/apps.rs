@@ -13,6 +13,10 @@ pub struct NewApp {
     pub name: Option<String>,
     /// `None` for the default.
     pub stack: Option<String>,
+    /// The team that gets it, by id or name; `None` for the maker's own.
+    pub team: Option<String>,
+    /// Only members of the team who join may work on it.
+    pub locked: bool,
 }
 
 /// What `PATCH /apps/A` takes; `None` leaves a part as it is.
@@ -38,7 +42,13 @@ impl Service {
     /// # Errors
     /// `invalid_params` for the name or stack, or when the name is taken.
     pub async fn create_app(&self, ctx: &Ctx, new: NewApp) -> Result<App> {
-        access::check(self.store(), ctx, Action::Create, On::Platform)?;
+        let team = match &new.team {
+            Some(team) => Some(self.team_for(ctx, Action::Create, team)?.id),
+            None => {
+                access::check(self.store(), ctx, Action::Create, On::Platform)?;
+                None
+            }
+        };
         if let Some(name) = &new.name {
             names::check_app_name(name).map_err(Error::invalid)?;
         }
@@ -56,6 +66,7 @@ impl Service {
                 };
                 let mut app = blank_app(&ctx2, name)?;
                 app.stack = new.stack.unwrap_or(app.stack);
+                (app.team, app.locked) = (team, new.locked && team.is_some());
                 write_config(tx, &sealer, app.id, 0, &BTreeMap::new())?;
                 tx.put(&tables::APP_BY_NAME, &app.name, &app.id)?;
                 tx.event(ctx2.now, Some(app.id), ctx2.origin(), EventBody::AppCreated)?;
@@ -262,6 +273,10 @@ fn remove_rows(tx: &mut Tx, app: &App) -> Result<()> {
     for schedule in tx.scan(&tables::SCHEDULES, &())?.into_iter().filter(|s| s.app == id) {
         tx.delete(&tables::SCHEDULES, &schedule.id);
     }
+    for transfer in tx.scan(&tables::TRANSFERS, &())?.into_iter().filter(|t| t.app == id) {
+        tx.delete(&tables::TRANSFERS, &transfer.id);
+    }
+    tx.delete_all(&tables::COLLABORATORS, &id)?;
     tx.delete_all(&tables::BUILD_BY_APP, &id)?;
     tx.delete_all(&tables::RELEASES, &id)?;
     tx.delete_all(&tables::SLUG_BY_APP, &id)?;

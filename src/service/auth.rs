@@ -31,7 +31,7 @@ pub(crate) fn hash(secret: &str) -> String {
 }
 
 /// Twelve characters without look-alikes in three groups: 60 bits (`ux.md` J1).
-fn readable_secret() -> Result<String> {
+pub(crate) fn readable_secret() -> Result<String> {
     const LETTERS: &[u8; 32] = b"23456789ABCDEFGHJKLMNPQRSTUVWXYZ";
     let mut bytes = [0u8; 12];
     SystemRandom::new().fill(&mut bytes).map_err(|_| Error::internal("no randomness"))?;

@@ -4,9 +4,11 @@
 
 mod access;
 mod apps;
+mod audit;
 mod auth;
 mod builds;
 mod capacity;
+mod collaborators;
 mod config;
 mod context;
 mod domains;
@@ -16,20 +18,24 @@ mod features;
 mod formation;
 mod log_sessions;
 mod one_offs;
+mod people;
 mod releases;
 mod schedules;
 mod sources;
+mod teams;
 
 pub use access::{Action, Grant, On, may, rights_on, role_in};
 pub use apps::{AppChange, NewApp};
 pub use auth::SetupSecret;
 pub use builds::NewBuild;
+pub use collaborators::Shared;
 pub use config::{read_config, write_config};
 pub use context::{Actor, Ctx};
 pub use error::{Error, Kind, Result};
 pub use formation::{FormationChange, Quantity, follow_slug};
 pub use log_sessions::LogRequest;
 pub use one_offs::{NewDyno, RELEASE, Started, read_dyno_env};
+pub use people::NewInvitation;
 pub use releases::{ReleaseDraft, add_release, running_phase};
 pub use schedules::{Due, NewSchedule, use_slot};
 pub use sources::Source;

@@ -3,7 +3,9 @@
 use crate::{StoreError, codec, table::Table};
 use domain::{
     Account, AccountId, App, AppDomain, AppId, Build, BuildId, Collaborator, Dyno, DynoId, Event, Formation, Membership,
-    Release, ReleaseId, Schedule, ScheduleId, Slug, SlugId, Team, TeamId, Token, account::SetupLink,
+    Release, ReleaseId, Schedule, ScheduleId, Slug, SlugId, Team, TeamId, Token,
+    account::SetupLink,
+    team::{Invitation, Transfer},
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -91,6 +93,12 @@ tables! {
     COLLABORATORS = 26, "collaborator", (AppId, AccountId) => Collaborator;
     /// Hash of the token of an authorization.
     TOKEN_BY_ID = 27, "token_by_id", Uuid => String;
+    /// Open invitations by the hash of the link's secret.
+    INVITATIONS = 28, "invitation", String => Invitation;
+    /// Apps that were offered to somebody.
+    TRANSFERS = 37, "transfer", Uuid => Transfer;
+    /// Hash of the secret of an invitation.
+    INVITATION_BY_ID = 38, "invitation_by_id", Uuid => String;
 }
 
 /// The key of the schema number in [`META`].

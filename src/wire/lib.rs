@@ -3,9 +3,11 @@
 
 pub mod attach;
 mod range;
+mod teams;
 mod types;
 
 pub use range::{Order, Range};
+pub use teams::*;
 pub use types::*;
 
 use jiff::Timestamp;

@@ -83,6 +83,11 @@ pub struct App {
     pub create_status: String,
     pub created_at: String,
     pub internal_routing: Option<bool>,
+    /// Only in answers about apps of teams.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub joined: Option<bool>,
+    #[serde(default)]
+    pub locked: bool,
     pub maintenance: bool,
     pub organization: Option<NameRef>,
     pub released_at: Option<String>,
