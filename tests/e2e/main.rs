@@ -6,6 +6,7 @@ mod apps;
 mod attach;
 mod bad_input;
 mod bridge;
+mod clients;
 mod command_line;
 mod disk;
 mod docker;

@@ -1,10 +1,38 @@
-//! access, teams, keys, authorizations and the like: who may do what.
+//! access, teams and members: who may do what.
 
 use super::*;
+use serde_json::json;
 
 #[test]
-fn heroku_cli_access() {
-    let Some(mut table) = Table::start("access") else { return };
+fn heroku_cli_access_and_teams() {
+    let Some(mut table) = Table::start("access and teams") else { return };
     table.platform.create("shop");
+    table.shows("access -a shop", &["admin@localhost", "owner"]);
+    table.shows("access -a shop --json", &["\"role\": \"owner\""]);
+    table.refused("access:add nobody@shop.example -a shop", 2, &["Error ID: invalid_params"]);
+    table.refused("access:remove nobody@shop.example -a shop", 2, &["Error ID: not_found"]);
+    table.refused("access:remove admin@localhost -a shop", 2, &["The owner can not be removed"]);
+    let made = table.platform.api("POST", "/teams", Some(json!({ "name": "crew" })));
+    assert_eq!(made.status, 201, "{}", made.text);
+    table.shows("teams", &["crew", "admin"]);
+    table.shows("teams --json", &["\"name\": \"crew\""]);
+    table.shows("members -t crew", &["admin@localhost", "admin"]);
+    table.shows("members -t crew --json", &["\"email\": \"admin@localhost\""]);
+    table.refused("members -t nothere", 2, &["Error ID: not_found"]);
+    table.refused("members:set admin@localhost -r member -t crew", 2, &["Error ID"]);
+    table.refused("members:remove nobody@shop.example -t crew", 2, &["Error ID: not_found"]);
+    table.line("create staff -t crew", 0, &["Creating staff in crew... done"], |p| {
+        got(p, "/apps/staff")["team"]["name"] == "crew"
+    });
+    table.shows("apps -t crew", &["Apps in team crew", "staff"]);
+    table.line("apps:lock -a staff", 0, &["Locking staff... done"], |p| got(p, "/teams/apps/staff")["locked"] == true);
+    table.refused("apps:lock -a staff", 1, &["cannot lock staff"]);
+    table.line("apps:unlock -a staff", 0, &["Unlocking staff... done"], |p| got(p, "/teams/apps/staff")["locked"] == false);
+    table.refused("apps:unlock -a staff", 1, &["cannot unlock staff"]);
+    table.line("apps:transfer crew -a shop", 0, &["Transferring shop to crew", "done"], |p| {
+        got(p, "/apps/shop")["team"]["name"] == "crew"
+    });
+    table.shows("access -a staff", &["admin@localhost"]);
+    table.refused("apps:transfer nobody@shop.example -a staff", 2, &["Error ID"]);
     table.end();
 }
