@@ -5,10 +5,13 @@ use crate::{
     answer::{Body, ok},
     auth::User,
     list, people,
+    pools::Meter,
     routes::routes,
     show,
+    view::View,
 };
 use axum::{
+    Extension,
     extract::{Path, State},
     http::HeaderMap,
     response::IntoResponse,
@@ -58,21 +61,21 @@ async fn remove_user(State(service): Api, User(ctx): User, Path(who): Path<Strin
 }
 
 /// Apps that somebody owns or was made a collaborator of; those of teams are listed with the team.
-async fn apps(State(service): Api, User(ctx): User, Path(who): Path<String>, headers: HeaderMap) -> Out {
-    let account = service.account_of(&ctx, &who)?;
+async fn apps(view: View, User(ctx): User, Path(who): Path<String>, headers: HeaderMap) -> Out {
+    let account = view.account_of(&ctx, &who)?;
     let mut shown = Vec::new();
-    for app in service.apps(&ctx)? {
+    for app in view.apps(&ctx)? {
         let listed = match app.team {
-            None => account.is_admin() || service.works_on(&account, &app)?,
-            Some(_) => service.is_collaborator(&account, &app)?,
+            None => account.is_admin() || view.works_on(&account, &app)?,
+            Some(_) => view.is_collaborator(&account, &app)?,
         };
         if listed {
-            shown.push(show::app(&service, &app)?);
+            shown.push(show::app(&view, &app)?);
         }
     }
     list::page(&headers, &shown, &["name", "id", "updated_at"])
 }
 
-async fn rate_limits(_user: User) -> Out {
-    Ok(ok(json!({ "remaining": 4500 }))?.into_response())
+async fn rate_limits(_user: User, Extension(meter): Extension<Meter>) -> Out {
+    Ok(ok(json!({ "remaining": meter.left() }))?.into_response())
 }

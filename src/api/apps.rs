@@ -8,6 +8,7 @@ use crate::{
     refs::Named,
     routes::routes,
     show,
+    view::View,
 };
 use axum::{
     extract::{Path, State},
@@ -33,19 +34,19 @@ struct CreateApp {
     stack: Option<Named>,
 }
 
-async fn create_app(State(service): Api, User(ctx): User, Body(body): Body<CreateApp>) -> Out {
+async fn create_app(view: View, User(ctx): User, Body(body): Body<CreateApp>) -> Out {
     let new = NewApp { name: body.name, stack: body.stack.and_then(Named::text), team: None, locked: false };
-    let app = service.create_app(&ctx, new).await?;
-    Ok(created(show::app(&service, &app)?)?.into_response())
+    let app = view.create_app(&ctx, new).await?;
+    Ok(created(show::app(&view, &app)?)?.into_response())
 }
 
-async fn apps(State(service): Api, User(ctx): User, headers: HeaderMap) -> Out {
-    let shown: Result<Vec<_>, Error> = service.apps(&ctx)?.iter().map(|app| show::app(&service, app)).collect();
+async fn apps(view: View, User(ctx): User, headers: HeaderMap) -> Out {
+    let shown: Result<Vec<_>, Error> = view.apps(&ctx)?.iter().map(|app| show::app(&view, app)).collect();
     list::page(&headers, &shown?, &["name", "id", "updated_at"])
 }
 
-async fn app(State(service): Api, User(ctx): User, Path(app): Path<String>) -> Out {
-    Ok(ok(show::app(&service, &service.app(&ctx, &app)?)?)?.into_response())
+async fn app(view: View, User(ctx): User, Path(app): Path<String>) -> Out {
+    Ok(ok(show::app(&view, &view.app(&ctx, &app)?)?)?.into_response())
 }
 
 #[derive(Deserialize)]
@@ -55,20 +56,20 @@ struct UpdateApp {
     build_stack: Option<Named>,
 }
 
-async fn update_app(State(service): Api, User(ctx): User, Path(app): Path<String>, Body(body): Body<UpdateApp>) -> Out {
+async fn update_app(view: View, User(ctx): User, Path(app): Path<String>, Body(body): Body<UpdateApp>) -> Out {
     let change = AppChange {
         name: body.name,
         maintenance: body.maintenance,
         stack: body.build_stack.and_then(Named::text),
         buildpacks: None,
     };
-    let app = service.update_app(&ctx, &app, change).await?;
-    Ok(ok(show::app(&service, &app)?)?.into_response())
+    let app = view.update_app(&ctx, &app, change).await?;
+    Ok(ok(show::app(&view, &app)?)?.into_response())
 }
 
-async fn destroy_app(State(service): Api, User(ctx): User, Path(app): Path<String>) -> Out {
-    let shown = show::app(&service, &service.app(&ctx, &app)?)?;
-    service.destroy_app(&ctx, &app).await?;
+async fn destroy_app(view: View, User(ctx): User, Path(app): Path<String>) -> Out {
+    let shown = show::app(&view, &view.app(&ctx, &app)?)?;
+    view.destroy_app(&ctx, &app).await?;
     Ok(ok(shown)?.into_response())
 }
 

@@ -1,6 +1,6 @@
 //! Who asks: a token as Bearer, or as the password of Basic with any user name (`platform-api.md` section 4).
 
-use crate::{RequestId, error::Failure};
+use crate::{contract::RequestId, error::Failure, pools::Meter};
 use axum::{
     extract::{ConnectInfo, FromRequestParts},
     http::{header::AUTHORIZATION, request::Parts},
@@ -20,7 +20,17 @@ impl FromRequestParts<Service> for User {
         let token = token(header).ok_or_else(Error::unauthorized)?;
         let id = parts.extensions.get::<RequestId>().map(|id| id.0.clone());
         let address = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip().to_canonical());
-        Ok(Self(Ctx { address, ..service.authenticate(&token, id)? }))
+        let meter = parts.extensions.get::<Meter>();
+        match service.authenticate(&token, id) {
+            Ok(ctx) => {
+                meter.map_or(Ok(()), |meter| meter.spend(&ctx))?;
+                Ok(Self(Ctx { address, ..ctx }))
+            }
+            Err(e) => {
+                meter.map_or(Ok(()), Meter::spend_of_stranger)?;
+                Err(e.into())
+            }
+        }
     }
 }
 

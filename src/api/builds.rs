@@ -8,6 +8,7 @@ use crate::{
     refs::Named,
     routes::routes,
     show,
+    view::View,
 };
 use axum::{
     extract::{Path, State},
@@ -16,7 +17,7 @@ use axum::{
 };
 use domain::SourceBlob;
 use serde::Deserialize;
-use service::{AppChange, Error, NewBuild, Service};
+use service::{AppChange, Error, NewBuild};
 
 routes! {
     get "/apps/{app}/builds" => builds, "read";
@@ -49,7 +50,7 @@ struct CreateBuild {
     buildpacks: Option<Vec<PackRef>>,
 }
 
-async fn create_build(State(service): Api, User(ctx): User, Path(app): Path<String>, Body(body): Body<CreateBuild>) -> Out {
+async fn create_build(view: View, User(ctx): User, Path(app): Path<String>, Body(body): Body<CreateBuild>) -> Out {
     let source = SourceBlob {
         url: body.source_blob.url,
         version: body.source_blob.version,
@@ -57,19 +58,19 @@ async fn create_build(State(service): Api, User(ctx): User, Path(app): Path<Stri
         checksum: body.source_blob.checksum,
     };
     let packs = body.buildpacks.unwrap_or_default().into_iter().filter_map(|p| p.url.or(p.name)).collect();
-    let build = service.create_build(&ctx, &app, NewBuild { source, buildpacks: packs, pushed: None }).await?;
-    Ok(created(show::build(&service, &build)?)?.into_response())
+    let build = view.create_build(&ctx, &app, NewBuild { source, buildpacks: packs, pushed: None }).await?;
+    Ok(created(show::build(&view, &build)?)?.into_response())
 }
 
-async fn builds(State(service): Api, User(ctx): User, Path(app): Path<String>, headers: HeaderMap) -> Out {
-    let (_, builds) = service.builds(&ctx, &app)?;
-    let shown: Result<Vec<_>, Error> = builds.iter().map(|b| show::build(&service, b)).collect();
+async fn builds(view: View, User(ctx): User, Path(app): Path<String>, headers: HeaderMap) -> Out {
+    let (_, builds) = view.builds(&ctx, &app)?;
+    let shown: Result<Vec<_>, Error> = builds.iter().map(|b| show::build(&view, b)).collect();
     list::page(&headers, &shown?, &["created_at", "id"])
 }
 
-async fn build(State(service): Api, User(ctx): User, Path((app, id)): Path<(String, String)>) -> Out {
-    let (_, build) = service.build(&ctx, &app, &id)?;
-    Ok(ok(show::build(&service, &build)?)?.into_response())
+async fn build(view: View, User(ctx): User, Path((app, id)): Path<(String, String)>) -> Out {
+    let (_, build) = view.build(&ctx, &app, &id)?;
+    Ok(ok(show::build(&view, &build)?)?.into_response())
 }
 
 fn installations(app: &domain::App) -> Vec<wire::BuildpackInstallation> {
@@ -99,23 +100,22 @@ async fn set_buildpacks(State(service): Api, User(ctx): User, Path(app): Path<St
     Ok(ok(installations(&app))?.into_response())
 }
 
-async fn slug(State(service): Api, User(ctx): User, Path((app, id)): Path<(String, String)>) -> Out {
-    Ok(ok(show::slug(&service, &service.slug(&ctx, &app, &id)?))?.into_response())
+async fn slug(view: View, User(ctx): User, Path((app, id)): Path<(String, String)>) -> Out {
+    Ok(ok(show::slug(&view, &view.slug(&ctx, &app, &id)?))?.into_response())
 }
 
-fn source_answer(service: &Service, ctx: &service::Ctx) -> Out {
-    let source = service.create_source(ctx)?;
-    let base = service.addresses().url(&service.addresses().domain);
-    let url = format!("{base}/sources/blob/{}", source.key);
+fn source_answer(view: &View, ctx: &service::Ctx) -> Out {
+    let source = view.create_source(ctx)?;
+    let url = view.base().url(&format!("/sources/blob/{}", source.key));
     let urls = wire::SourceUrls { get_url: url.clone(), put_url: url };
     Ok(created(wire::Source { source_blob: urls })?.into_response())
 }
 
-async fn source(State(service): Api, User(ctx): User) -> Out {
-    source_answer(&service, &ctx)
+async fn source(view: View, User(ctx): User) -> Out {
+    source_answer(&view, &ctx)
 }
 
-async fn app_source(State(service): Api, User(ctx): User, Path(app): Path<String>) -> Out {
-    service.app_to_deploy(&ctx, &app)?;
-    source_answer(&service, &ctx)
+async fn app_source(view: View, User(ctx): User, Path(app): Path<String>) -> Out {
+    view.app_to_deploy(&ctx, &app)?;
+    source_answer(&view, &ctx)
 }

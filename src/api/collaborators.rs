@@ -8,6 +8,7 @@ use crate::{
     refs::Named,
     routes::routes,
     show, show_people,
+    view::View,
 };
 use axum::{
     extract::{Path, State},
@@ -115,16 +116,16 @@ struct CreateTeamApp {
     stack: Option<Named>,
 }
 
-async fn create_team_app(State(service): Api, User(ctx): User, Body(body): Body<CreateTeamApp>) -> Out {
+async fn create_team_app(view: View, User(ctx): User, Body(body): Body<CreateTeamApp>) -> Out {
     let team = body.team.and_then(Named::text).filter(|_| body.personal != Some(true));
     let stack = body.stack.and_then(Named::text);
     let new = NewApp { name: body.name, stack, team, locked: body.locked.unwrap_or(false) };
-    let app = service.create_app(&ctx, new).await?;
-    Ok(created(show::joined_app(&service, &ctx, &app)?)?.into_response())
+    let app = view.create_app(&ctx, new).await?;
+    Ok(created(show::joined_app(&view, &ctx, &app)?)?.into_response())
 }
 
-async fn team_app(State(service): Api, User(ctx): User, Path(app): Path<String>) -> Out {
-    Ok(ok(show::joined_app(&service, &ctx, &service.app(&ctx, &app)?)?)?.into_response())
+async fn team_app(view: View, User(ctx): User, Path(app): Path<String>) -> Out {
+    Ok(ok(show::joined_app(&view, &ctx, &view.app(&ctx, &app)?)?)?.into_response())
 }
 
 #[derive(Deserialize)]
@@ -133,23 +134,18 @@ struct UpdateTeamApp {
     owner: Option<Who>,
 }
 
-async fn update_team_app(
-    State(service): Api,
-    User(ctx): User,
-    Path(name): Path<String>,
-    Body(body): Body<UpdateTeamApp>,
-) -> Out {
+async fn update_team_app(view: View, User(ctx): User, Path(name): Path<String>, Body(body): Body<UpdateTeamApp>) -> Out {
     let app = match (body.locked, body.owner) {
-        (Some(locked), None) => service.lock_app(&ctx, &name, locked).await?,
-        (None, Some(owner)) => service.give_app(&ctx, &name, &owner.text()?).await?,
+        (Some(locked), None) => view.lock_app(&ctx, &name, locked).await?,
+        (None, Some(owner)) => view.give_app(&ctx, &name, &owner.text()?).await?,
         _ => return Err(Error::invalid("Send either `locked` or `owner`.").into()),
     };
-    Ok(ok(show::joined_app(&service, &ctx, &app)?)?.into_response())
+    Ok(ok(show::joined_app(&view, &ctx, &app)?)?.into_response())
 }
 
-async fn team_apps(State(service): Api, User(ctx): User, Path(team): Path<String>, headers: HeaderMap) -> Out {
-    let apps = service.team_apps(&ctx, &team)?;
-    let shown: Result<Vec<_>, Error> = apps.iter().map(|app| show::joined_app(&service, &ctx, app)).collect();
+async fn team_apps(view: View, User(ctx): User, Path(team): Path<String>, headers: HeaderMap) -> Out {
+    let apps = view.team_apps(&ctx, &team)?;
+    let shown: Result<Vec<_>, Error> = apps.iter().map(|app| show::joined_app(&view, &ctx, app)).collect();
     list::page(&headers, &shown?, &["name", "id", "updated_at", "created_at"])
 }
 

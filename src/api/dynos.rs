@@ -22,6 +22,7 @@ routes! {
     get "/apps/{app}/dynos/{dyno}" => dyno, "read";
     delete "/apps/{app}/dynos/{dyno}" => restart_one, "write";
     delete "/apps/{app}/formations/{dyno}" => restart_one, "write";
+    post "/apps/{app}/formations/{dyno}/actions/stop" => restart_one, "write";
     post "/apps/{app}/dynos/{dyno}/actions/stop" => restart_one, "write";
 }
 

@@ -1,5 +1,6 @@
 //! From kinds of errors to HTTP; the only file that knows both.
 
+use crate::problem::Told;
 use axum::{
     Json,
     http::StatusCode,
@@ -19,6 +20,9 @@ impl From<Error> for Failure {
 
 fn status(error: &Error) -> StatusCode {
     match error.kind {
+        Kind::Limited if error.id == "rate_limit" => StatusCode::TOO_MANY_REQUESTS,
+        Kind::Conflict if error.id == "precondition_failed" => StatusCode::PRECONDITION_FAILED,
+        Kind::Invalid if error.id == "not_acceptable" => StatusCode::NOT_ACCEPTABLE,
         Kind::Unauthorized => StatusCode::UNAUTHORIZED,
         Kind::Forbidden => StatusCode::FORBIDDEN,
         Kind::NotFound => StatusCode::NOT_FOUND,
@@ -39,8 +43,15 @@ impl IntoResponse for Failure {
             tracing::error!(id = error.id, reason = %private, "api.failed");
         }
         let body = ErrorBody { id: error.id.into(), message: error.public.clone(), resource: error.resource.map(String::from) };
-        (status(&error), Json(body)).into_response()
+        answer(status(&error), body)
     }
+}
+
+/// An error answer; its form may be changed on its way out.
+pub(crate) fn answer(status: StatusCode, body: ErrorBody) -> Response {
+    let mut response = (status, Json(&body)).into_response();
+    response.extensions_mut().insert(Told(body));
+    response
 }
 
 /// The answer for a path that does not exist.

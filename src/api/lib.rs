@@ -8,18 +8,29 @@ mod answer;
 mod apps;
 mod auth;
 mod builds;
+mod catalog;
 mod collaborators;
+mod conditional;
 mod config;
+mod contract;
+mod cors;
 mod domains;
 mod dynos;
 mod error;
 mod formation;
+mod keys;
 mod list;
 mod log_sessions;
+mod negotiate;
 mod people;
 mod policy;
+mod pools;
+mod problem;
+mod published;
 mod refs;
+mod refusals;
 mod releases;
+mod replay;
 mod routes;
 mod run;
 mod schedules;
@@ -27,63 +38,40 @@ mod show;
 mod show_people;
 mod streams;
 mod teams;
+mod view;
 
+pub use contract::{REQUEST_ID, Settings};
+pub use published::{Link, links as published_links, schemas as published_schemas, shape};
+pub use refusals::{REFUSALS, Refusal, refusal};
 pub use routes::{Route, all as all_routes};
+pub use view::Connection;
 
 use axum::{
     Router,
     extract::{DefaultBodyLimit, Request, State},
-    http::{HeaderName, HeaderValue, StatusCode, header},
-    middleware::{self, Next},
-    response::{IntoResponse, Response},
+    middleware,
+    response::Response,
 };
+use contract::Contract;
 use domain::limits::API_BODY_BYTES_MAX;
 use service::Service;
-
-/// Header with the id of a request, in every answer.
-pub const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
+use std::sync::Arc;
 
 /// The routes of the API, ready to be served on the platform's hosts.
-pub fn router(service: Service) -> Router {
-    routes::router()
-        .fallback(|| async { error::not_found_route() })
-        .layer(middleware::from_fn(version))
+pub fn router(service: Service, settings: Settings) -> Router {
+    let endpoints = routes::router()
         .layer(DefaultBodyLimit::max(API_BODY_BYTES_MAX))
-        .merge(streams::routes())
-        .layer(middleware::from_fn(request_id))
-        .with_state(service)
-}
-
-/// Request id of the request in progress.
-#[derive(Clone)]
-pub(crate) struct RequestId(pub String);
-
-/// Clients send a growing list of ids; the first is the request's, ours goes back (`platform-api.md` section 8).
-async fn request_id(mut request: Request, next: Next) -> Response {
-    let id = uuid::Uuid::new_v4().to_string();
-    request.extensions_mut().insert(RequestId(id.clone()));
-    let mut response = next.run(request).await;
-    if let Ok(value) = HeaderValue::from_str(&id) {
-        response.headers_mut().insert(REQUEST_ID, value);
-    }
-    response.headers_mut().entry("ratelimit-remaining").or_insert(HeaderValue::from_static("4500"));
-    response
-}
-
-/// Only an explicit other version is refused (`platform-api.md` section 3).
-async fn version(request: Request, next: Next) -> Response {
-    let accept = request.headers().get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or("");
-    let vendor = accept.split(',').find_map(|part| part.trim().strip_prefix("application/vnd.heroku+json"));
-    let wanted = vendor.and_then(|rest| rest.split(';').find_map(|p| p.trim().strip_prefix("version=")));
-    if wanted.is_some_and(|v| v != "3" && !v.starts_with("3.")) {
-        let body = wire::ErrorBody {
-            id: "not_acceptable".into(),
-            message: "Only version 3 is served; send Accept: application/vnd.heroku+json; version=3".into(),
-            resource: None,
-        };
-        return (StatusCode::NOT_ACCEPTABLE, axum::Json(body)).into_response();
-    }
-    next.run(request).await
+        .layer(middleware::from_fn(problem::note_route))
+        .fallback(refusals::unknown)
+        .method_not_allowed_fallback(refusals::wrong_method)
+        .with_state(service.clone());
+    let contract = Arc::new(Contract::new(endpoints, settings));
+    let serve = move |request: Request| {
+        let contract = contract.clone();
+        async move { contract.serve(request).await }
+    };
+    // Streams and uploads are no calls with one JSON answer; they only get a request id and CORS.
+    streams::routes().with_state(service).fallback(serve).layer(middleware::from_fn(contract::edge))
 }
 
 type Api = State<Service>;

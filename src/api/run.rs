@@ -1,23 +1,20 @@
 //! One-off dynos and processes in running ones (`platform-api.md`, `cli-contract.md` section 5).
 
 use crate::{
-    Api, Out,
+    Out,
     answer::{Body, created},
     auth::User,
     dynos::release_id,
     error::Failure,
     routes::routes,
     show,
+    view::View,
 };
-use axum::{
-    extract::{Path, State},
-    http::{HeaderMap, HeaderValue, header},
-    response::IntoResponse,
-};
+use axum::{extract::Path, http::HeaderValue, response::IntoResponse};
 use domain::Attach;
 use serde::Deserialize;
 use serde_json::Value;
-use service::{Ctx, Error, NewDyno, Service, Started};
+use service::{Ctx, Error, NewDyno, Started};
 use std::collections::BTreeMap;
 
 /// Sizes of a terminal whose client tells none.
@@ -61,13 +58,7 @@ fn attach_of(env: &BTreeMap<String, String>, no_terminal: bool) -> Attach {
     Attach::Terminal { rows: size("LINES", ROWS), columns: size("COLUMNS", COLUMNS) }
 }
 
-pub(crate) async fn run_dyno(
-    State(service): Api,
-    User(ctx): User,
-    Path(name): Path<String>,
-    headers: HeaderMap,
-    Body(body): Body<RunDyno>,
-) -> Out {
+pub(crate) async fn run_dyno(view: View, User(ctx): User, Path(name): Path<String>, Body(body): Body<RunDyno>) -> Out {
     let env = variables(body.env.unwrap_or_default())?;
     let new = NewDyno {
         command: body.command,
@@ -77,8 +68,8 @@ pub(crate) async fn run_dyno(
         env,
         time_to_live_s: body.time_to_live,
     };
-    let started = service.run_dyno(&ctx, &name, new).await?;
-    answer(&service, &ctx, &name, &headers, started)
+    let started = view.run_dyno(&ctx, &name, new).await?;
+    answer(&view, &ctx, &name, started)
 }
 
 #[derive(Deserialize)]
@@ -89,33 +80,24 @@ pub(crate) struct RunInside {
 }
 
 pub(crate) async fn run_inside(
-    State(service): Api,
+    view: View,
     User(ctx): User,
     Path((name, dyno)): Path<(String, String)>,
-    headers: HeaderMap,
     Body(body): Body<RunInside>,
 ) -> Out {
     let env = variables(body.env.unwrap_or_default())?;
     let attach = attach_of(&env, body.force_no_tty.unwrap_or(false));
-    let started = service.run_inside(&ctx, &name, &dyno, &body.command, env, attach)?;
-    answer(&service, &ctx, &name, &headers, started)
+    let started = view.run_inside(&ctx, &name, &dyno, &body.command, env, attach)?;
+    answer(&view, &ctx, &name, started)
 }
 
-fn answer(service: &Service, ctx: &Ctx, name: &str, headers: &HeaderMap, started: Started) -> Out {
+fn answer(view: &View, ctx: &Ctx, name: &str, started: Started) -> Out {
     let Started { app, dyno, secret } = started;
-    let mut shown = show::dyno(&app, &dyno, release_id(service, ctx, name, dyno.release));
+    let mut shown = show::dyno(&app, &dyno, release_id(view, ctx, name, dyno.release));
     let Some(secret) = secret else { return Ok(created(shown)?.into_response()) };
-    shown.attach_url = Some(format!("rendezvous://{}/{secret}", host_and_port(service, headers)));
+    shown.attach_url = Some(view.base().rendezvous(&secret));
     let mut response = created(shown)?.into_response();
-    let certificate = HeaderValue::from_str(service.certificate()).map_err(|e| Failure(Error::internal(e.to_string())))?;
+    let certificate = HeaderValue::from_str(view.certificate()).map_err(|e| Failure(Error::internal(e.to_string())))?;
     response.headers_mut().insert(wire::attach::CERTIFICATE_HEADER, certificate);
     Ok(response)
-}
-
-/// Host and port as the client sees them: it may come through a tunnel (`cli-contract.md` section 1.1). The port is a must.
-fn host_and_port(service: &Service, headers: &HeaderMap) -> String {
-    let addresses = service.addresses();
-    let host = headers.get(header::HOST).and_then(|v| v.to_str().ok()).unwrap_or(&addresses.domain);
-    let has_port = host.rsplit_once(':').is_some_and(|(_, port)| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()));
-    if has_port { host.to_string() } else { format!("{host}:{}", addresses.port.unwrap_or(80)) }
 }

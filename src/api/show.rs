@@ -1,6 +1,7 @@
 //! From rows to wire types.
 
-use domain::{AccountId, SlugId, size};
+use crate::view::View;
+use domain::{SlugId, size};
 use service::Service;
 use uuid::Uuid;
 use wire::{IdRef, NameRef, UserRef, time};
@@ -15,9 +16,9 @@ fn named(id: Uuid, name: &str) -> NameRef {
     NameRef { id, name: name.into() }
 }
 
-fn user(service: &Service, id: AccountId) -> Result<UserRef, service::Error> {
-    let account = service.account(id)?;
-    Ok(UserRef { id: account.id.0, email: account.email })
+/// As [`stack_id`], for other things that are known by name.
+pub fn stable_id(name: &str) -> Uuid {
+    stack_id(name)
 }
 
 /// The same for the same name for ever, on every server.
@@ -67,10 +68,10 @@ pub fn account(account: &domain::Account) -> wire::Account {
 }
 
 /// An app.
-pub fn app(service: &Service, app: &domain::App) -> Result<wire::App, service::Error> {
+pub fn app(view: &View, app: &domain::App) -> Result<wire::App, service::Error> {
     let stack = named(stack_id(&app.stack), &app.stack);
     let team = match app.team {
-        Some(id) => service.team_by_id(id)?.map(|team| named(team.id.0, &team.name)),
+        Some(id) => view.team_by_id(id)?.map(|team| named(team.id.0, &team.name)),
         None => None,
     };
     Ok(wire::App {
@@ -79,14 +80,14 @@ pub fn app(service: &Service, app: &domain::App) -> Result<wire::App, service::E
         owner: match &team {
             // Clients know apps of teams by this address, which nobody gets mail at (`cli-contract.md` 2.2).
             Some(team) => UserRef { id: team.id, email: format!("{}@herokumanager.com", team.name) },
-            None => user(service, app.owner)?,
+            None => view.user(app.owner)?,
         },
         region: named(REGION, "local"),
         stack: stack.clone(),
         build_stack: stack,
         generation: named(GENERATION, "cedar"),
-        web_url: service.addresses().app_url(&app.name),
-        git_url: service.addresses().git_url(&app.name),
+        web_url: view.addresses().app_url(&app.name),
+        git_url: view.base().git_url(&app.name),
         acm: false,
         archived_at: None,
         buildpack_provided_description: app.detected.clone(),
@@ -107,14 +108,17 @@ pub fn app(service: &Service, app: &domain::App) -> Result<wire::App, service::E
 }
 
 /// An app with whether the actor joined it.
-pub fn joined_app(service: &Service, ctx: &service::Ctx, app: &domain::App) -> Result<wire::App, service::Error> {
-    Ok(wire::App { joined: Some(service.joined(ctx, app)?), ..self::app(service, app)? })
+pub fn joined_app(view: &View, ctx: &service::Ctx, app: &domain::App) -> Result<wire::App, service::Error> {
+    Ok(wire::App { joined: Some(view.joined(ctx, app)?), ..self::app(view, app)? })
 }
+
+/// Those that are part of the program.
+pub const BUILDPACKS: &[&str] = &["nodejs", "python", "static", "procfile"];
 
 /// A buildpack by the name that the user gave.
 pub fn buildpack(name: &str) -> wire::Buildpack {
     let short = name.strip_prefix("urn:buildpack:").unwrap_or(name);
-    let embedded = ["nodejs", "python", "static", "procfile"].contains(&short.strip_prefix("heroku/").unwrap_or(short));
+    let embedded = BUILDPACKS.contains(&short.strip_prefix("heroku/").unwrap_or(short));
     if embedded {
         let short = short.strip_prefix("heroku/").unwrap_or(short);
         return wire::Buildpack { url: format!("urn:buildpack:heroku/{short}"), name: format!("heroku/{short}") };
@@ -123,15 +127,14 @@ pub fn buildpack(name: &str) -> wire::Buildpack {
 }
 
 /// A build.
-pub fn build(service: &Service, build: &domain::Build) -> Result<wire::Build, service::Error> {
-    let base = service.addresses().url(&service.addresses().domain);
+pub fn build(view: &View, build: &domain::Build) -> Result<wire::Build, service::Error> {
     let packs = (!build.buildpacks.is_empty()).then(|| build.buildpacks.iter().map(|p| buildpack(p)).collect());
     Ok(wire::Build {
         id: build.id.0,
         app: IdRef { id: build.app.0 },
         buildpacks: packs,
         created_at: time(build.created_at.0),
-        output_stream_url: format!("{base}/streams/builds/{}/{}", build.id, build.output_key),
+        output_stream_url: view.base().url(&format!("/streams/builds/{}/{}", build.id, build.output_key)),
         release: build.release.map(|r| IdRef { id: r.0 }),
         slug: build.slug.map(|s| IdRef { id: s.0 }),
         source_blob: wire::SourceBlob {
@@ -143,17 +146,19 @@ pub fn build(service: &Service, build: &domain::Build) -> Result<wire::Build, se
         stack: build.stack.clone(),
         status: build.status.as_str().into(),
         updated_at: time(build.updated_at.0),
-        user: user(service, build.user)?,
+        user: view.user(build.user)?,
         failure: build.failure.clone(),
     })
 }
 
 /// A slug.
-pub fn slug(service: &Service, slug: &domain::Slug) -> wire::Slug {
-    let base = service.addresses().url(&service.addresses().domain);
+pub fn slug(view: &View, slug: &domain::Slug) -> wire::Slug {
     wire::Slug {
         id: slug.id.0,
-        blob: wire::Blob { method: "get".into(), url: format!("{base}/streams/slugs/{}/{}", slug.id, slug.blob_key) },
+        blob: wire::Blob {
+            method: "get".into(),
+            url: view.base().url(&format!("/streams/slugs/{}/{}", slug.id, slug.blob_key)),
+        },
         buildpack_provided_description: slug.detected.clone(),
         checksum: slug.checksum.clone(),
         commit: slug.commit.clone(),
@@ -171,7 +176,7 @@ fn id_ref(slug: Option<SlugId>) -> Option<IdRef> {
 }
 
 /// A release.
-pub fn release(service: &Service, app: &domain::App, release: &domain::Release) -> Result<wire::Release, service::Error> {
+pub fn release(view: &View, app: &domain::App, release: &domain::Release) -> Result<wire::Release, service::Error> {
     Ok(wire::Release {
         id: release.id.0,
         version: release.version,
@@ -183,12 +188,13 @@ pub fn release(service: &Service, app: &domain::App, release: &domain::Release) 
         created_at: time(release.created_at.0),
         current: app.current == Some(release.version),
         eligible_for_rollback: release.slug.is_some() && release.status == domain::ReleaseStatus::Succeeded,
-        output_stream_url: release.output_key.as_ref().map(|key| {
-            format!("{}/streams/releases/{}/{key}", service.addresses().url(&service.addresses().domain), release.id)
-        }),
+        output_stream_url: release
+            .output_key
+            .as_ref()
+            .map(|key| view.base().url(&format!("/streams/releases/{}/{key}", release.id))),
         slug: id_ref(release.slug),
         updated_at: time(release.updated_at.0),
-        user: user(service, release.user)?,
+        user: view.user(release.user)?,
     })
 }
 
@@ -298,4 +304,33 @@ pub fn health_check(check: &domain::HealthCheck) -> wire::HealthCheck {
         timeout: check.timeout_s,
         interval: check.interval_s,
     }
+}
+
+/// The only region.
+pub fn region() -> serde_json::Value {
+    serde_json::json!({
+        "id": REGION, "name": "local", "description": "This installation", "country": "Local", "locale": "Local",
+        "private_capable": false, "provider": { "name": "tidemill", "region": "local" },
+        "created_at": time(0), "updated_at": time(0),
+    })
+}
+
+/// The only generation of the platform.
+pub fn generation() -> serde_json::Value {
+    serde_json::json!({
+        "id": GENERATION, "name": "cedar", "unsupported_features": [], "expanded_supported_features": [],
+        "created_at": time(0), "updated_at": time(0),
+    })
+}
+
+/// A size of dynos; nothing is charged for it.
+pub fn size(size: &size::Size) -> serde_json::Value {
+    let gigabytes = size.memory_bytes as f64 / f64::from(1 << 30); // exact up to 2^53
+    serde_json::json!({
+        "id": size.id, "name": size.name, "memory": gigabytes, "compute": size.cores, "architecture": std::env::consts::ARCH,
+        "dedicated": false, "can_autoscale": false, "private_space_only": false, "cost": { "cents": 0, "unit": "month" },
+        "dyno_units": size.cpu_share, "precise_dyno_units": f64::from(size.cpu_share),
+        "infrastructure_tier": "production", "product_dyno_tier": size.name.split('-').next().unwrap_or_default().to_lowercase(),
+        "generation": { "id": GENERATION, "name": "cedar" },
+    })
 }

@@ -8,6 +8,7 @@ use crate::{
     people::role,
     routes::routes,
     show, show_people,
+    view::View,
 };
 use axum::{
     extract::{Path, State},
@@ -103,17 +104,12 @@ async fn remove_member(State(service): Api, User(ctx): User, Path((team, who)): 
     Ok(ok(show_people::member(&member, &account))?.into_response())
 }
 
-async fn member_apps(
-    State(service): Api,
-    User(ctx): User,
-    Path((team, who)): Path<(String, String)>,
-    headers: HeaderMap,
-) -> Out {
-    let (_, _, account) = service.team_member(&ctx, &team, &who)?;
+async fn member_apps(view: View, User(ctx): User, Path((team, who)): Path<(String, String)>, headers: HeaderMap) -> Out {
+    let (_, _, account) = view.team_member(&ctx, &team, &who)?;
     let mut shown = Vec::new();
-    for app in service.team_apps(&ctx, &team)? {
-        if service.works_on(&account, &app)? {
-            shown.push(show::app(&service, &app)?);
+    for app in view.team_apps(&ctx, &team)? {
+        if view.works_on(&account, &app)? {
+            shown.push(show::app(&view, &app)?);
         }
     }
     list::page(&headers, &shown, &["name", "id", "updated_at"])

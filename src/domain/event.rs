@@ -61,6 +61,16 @@ pub enum EventBody {
     },
     /// A one-time link was made.
     SetupLinkCreated,
+    /// An account got a public key.
+    KeyAdded {
+        /// `SHA256:…`
+        fingerprint: String,
+    },
+    /// A public key was taken back.
+    KeyRemoved {
+        /// `SHA256:…`
+        fingerprint: String,
+    },
     /// An app was made.
     AppCreated,
     /// Name, maintenance, buildpacks or stack changed.

@@ -58,6 +58,10 @@ id!(
     DynoId
 );
 id!(
+    /// A public key of an account.
+    KeyId
+);
+id!(
     /// A release; people use its version.
     ReleaseId
 );

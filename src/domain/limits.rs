@@ -4,6 +4,10 @@
 pub const CONFIG_BYTES_MAX: usize = 64 * 1024;
 /// Longest config var key.
 pub const CONFIG_KEY_BYTES_MAX: usize = 256;
+/// Public keys of one account.
+pub const KEYS_PER_ACCOUNT_MAX: usize = 100;
+/// Longest public key as text; RSA of 16384 bits takes 2.8 KB.
+pub const PUBLIC_KEY_BYTES_MAX: usize = 8 * 1024;
 /// JSON request bodies of the API.
 pub const API_BODY_BYTES_MAX: usize = 1024 * 1024;
 /// Dynos of one app over all types (`runtime.md` section 10).

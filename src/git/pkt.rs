@@ -7,6 +7,8 @@ pub struct Preface {
     pub refs: Vec<String>,
     /// The client's repository is shallow.
     pub shallow: bool,
+    /// A pack follows: not all commands are deletions.
+    pub has_pack: bool,
 }
 
 /// Reads the packets up to the first flush. `None`: more bytes are needed. `Some(Err)`: not git.
@@ -29,8 +31,9 @@ pub fn preface(mut bytes: &[u8]) -> Option<Result<Preface, ()>> {
         let text = String::from_utf8_lossy(line);
         if text.starts_with("shallow ") {
             preface.shallow = true;
-        } else if let Some(name) = text.trim_end().splitn(3, ' ').nth(2) {
+        } else if let [_, new, name] = text.trim_end().splitn(3, ' ').collect::<Vec<_>>()[..] {
             preface.refs.push(name.to_string());
+            preface.has_pack |= new.bytes().any(|b| b != b'0');
         }
     }
 }
@@ -70,9 +73,13 @@ mod tests {
         assert!(partial.is_none());
         bytes.extend_from_slice(b"0000PACK");
         let full = preface(&bytes).unwrap().unwrap();
-        assert!(full.shallow);
+        assert!(full.shallow && full.has_pack);
         assert_eq!(full.refs, ["refs/heads/main", "refs/heads/a b"]);
         assert_eq!(preface(b"GET / HTTP"), Some(Err(())));
+        let mut deletion = Vec::new();
+        packet(&mut deletion, b"1111 0000 refs/heads/old\0report-status");
+        deletion.extend_from_slice(b"0000");
+        assert!(!preface(&deletion).unwrap().unwrap().has_pack);
         assert_eq!(preface(b"0000"), Some(Ok(Preface::default())));
     }
 }

@@ -18,8 +18,8 @@ mod traffic;
 mod upstream;
 
 pub use code::Code;
-pub use listener::{Doors, Listener, Meet, Shutdown, Stream};
+pub use listener::{Doors, Listener, Meet, Pass, Shutdown, Stream};
 pub use probe::probe;
-pub use proxy::{Body, BoxError, Control, ControlFuture, Router};
+pub use proxy::{Body, BoxError, Client, Control, ControlFuture, Router};
 pub use table::{AppRoute, Backend, Claim, Table};
 pub use traffic::Traffic;

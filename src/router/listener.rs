@@ -4,10 +4,11 @@ use crate::{
     Router,
     proxy::{Body, Peer},
 };
+use bytes::BufMut;
 use http::Response;
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, future::Future, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -31,6 +32,9 @@ const TLS_HANDSHAKE: u8 = 0x16;
 /// Longest first line that is looked at to tell HTTP from an attached client.
 const FIRST_LINE_BYTES_MAX: usize = 8 << 10;
 
+/// First bytes of an SSH client, who speaks first (`git-contract.md` section 6). No method of HTTP begins like this.
+const SSH_GREETING: &[u8] = b"SSH-";
+
 /// A connection after its handshake.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
@@ -38,9 +42,14 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 /// Takes a client that came over TLS and said a line that is no HTTP: a secret of an attached process.
 pub type Meet = Arc<dyn Fn(String, Box<dyn Stream>) + Send + Sync>;
 
+/// Takes a client that greeted with [`SSH_GREETING`], until it is done.
+pub type Pass = Arc<dyn Fn(Box<dyn Stream>, SocketAddr) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
+
 /// What is behind the port besides plain HTTP.
 #[derive(Clone)]
 pub struct Doors {
+    /// For who speaks SSH.
+    pub ssh: Pass,
     /// Speaks TLS.
     pub tls: TlsAcceptor,
     /// For who says a secret instead of a request.
@@ -130,9 +139,39 @@ async fn connection(stream: TcpStream, peer: Peer, router: Arc<Router>, doors: O
                 }
             }
         }
+        (Ok(Ok(1)), Some(doors)) if first[0] == SSH_GREETING[0] => {
+            let greeted = tokio::select! {
+                greeted = tokio::time::timeout(HEAD_LIMIT, greeted(stream)) => greeted,
+                _ = end.wait_for(|end| *end) => return, // it has not asked for anything
+            };
+            match greeted {
+                Ok(Ok((true, stream))) => (doors.ssh)(Box::new(stream), peer.address).await,
+                Ok(Ok((false, stream))) => http(stream, peer, router, end).await,
+                _ => {} // it went away, or said nothing for too long
+            }
+        }
         (Ok(Ok(1)), _) => http(stream, peer, router, end).await,
         _ => {} // it went away, or said nothing for too long
     }
+}
+
+/// Is this the greeting of SSH? The stream still has it.
+async fn greeted(mut stream: TcpStream) -> std::io::Result<(bool, impl Stream + use<>)> {
+    let mut head = Vec::with_capacity(SSH_GREETING.len());
+    while head.len() < SSH_GREETING.len() && SSH_GREETING.starts_with(&head) {
+        let room = SSH_GREETING.len() - head.len();
+        if stream.read_buf(&mut (&mut head).limit(room)).await? == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    let is_ssh = head == SSH_GREETING;
+    Ok((is_ssh, with_start(head, stream)))
+}
+
+/// A stream that begins with bytes that were read already.
+fn with_start<S: Stream>(start: Vec<u8>, stream: S) -> impl Stream + use<S> {
+    let (reader, writer) = tokio::io::split(stream);
+    tokio::io::join(std::io::Cursor::new(start).chain(reader), writer)
 }
 
 /// The handshake, and the first line without its end; the stream still has it.
@@ -153,8 +192,7 @@ async fn secured(stream: TcpStream, doors: &Doors) -> std::io::Result<(String, i
     let line = String::from_utf8_lossy(&head[..end]).trim_end_matches('\r').to_string();
     // A request keeps its line; the secret of an attached client is not for its process.
     let rest = if line.contains(" HTTP/") { head } else { head.split_off((end + 1).min(head.len())) };
-    let (reader, writer) = tokio::io::split(stream);
-    Ok((line, tokio::io::join(std::io::Cursor::new(rest).chain(reader), writer)))
+    Ok((line, with_start(rest, stream)))
 }
 
 /// Serves HTTP; after `end` the request in progress is its last.

@@ -32,7 +32,16 @@ pub type Body = UnsyncBoxBody<Bytes, BoxError>;
 /// The answer of the control plane.
 pub type ControlFuture = BoxFuture<'static, Response<Body>>;
 /// Answers requests for the platform's own hosts.
-pub type Control = Arc<dyn Fn(Request<Incoming>, SocketAddr) -> ControlFuture + Send + Sync>;
+pub type Control = Arc<dyn Fn(Request<Incoming>, Client) -> ControlFuture + Send + Sync>;
+
+/// Who asks the control plane, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Client {
+    /// The other end of the connection.
+    pub address: SocketAddr,
+    /// True over TLS.
+    pub secure: bool,
+}
 
 /// Connection attempts for one request (`router.md` section 2).
 const ATTEMPTS_MAX: usize = 10;
@@ -93,7 +102,8 @@ impl Router {
             Err(why) => return whole(code::bad_request(why)),
         };
         if self.is_platform(&host) {
-            return (self.control)(request, peer.address).await;
+            let client = Client { address: peer.address, secure: peer.proto == "https" };
+            return (self.control)(request, client).await;
         }
         let route = self.table.load().find(&host).cloned();
         match route {

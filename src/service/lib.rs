@@ -16,11 +16,13 @@ mod dynos;
 mod error;
 mod features;
 mod formation;
+mod keys;
 mod log_sessions;
 mod one_offs;
 mod people;
 mod releases;
 mod schedules;
+mod slug_releases;
 mod sources;
 mod teams;
 

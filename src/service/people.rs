@@ -166,6 +166,10 @@ impl Service {
                         drop_token(tx, &ctx, token.id, &key)?;
                     }
                 }
+                for key in tx.scan(&tables::SSH_KEYS, &())?.into_iter().filter(|key| key.account == account.id) {
+                    tx.delete(&tables::KEY_BY_FINGERPRINT, &key.sha256);
+                    tx.delete(&tables::SSH_KEYS, &key.id);
+                }
                 tx.delete(&tables::ACCOUNT_BY_EMAIL, &account.email);
                 tx.delete(&tables::ACCOUNTS, &account.id);
                 tx.event(ctx.now, None, ctx.origin(), EventBody::AccountRemoved { account: account.id })?;

@@ -1,7 +1,7 @@
 //! Typed tables over one ordered key space.
 
 use crate::{StoreError, codec};
-use domain::{AccountId, AppId, BuildId, DynoId, ReleaseId, ScheduleId, SlugId, TeamId};
+use domain::{AccountId, AppId, BuildId, DynoId, KeyId, ReleaseId, ScheduleId, SlugId, TeamId};
 use serde::{Serialize, de::DeserializeOwned};
 use std::marker::PhantomData;
 use uuid::Uuid;
@@ -21,7 +21,7 @@ macro_rules! id_key {
         }
     )*};
 }
-id_key!(AccountId, AppId, BuildId, DynoId, ReleaseId, ScheduleId, SlugId, TeamId, Uuid);
+id_key!(AccountId, AppId, BuildId, DynoId, KeyId, ReleaseId, ScheduleId, SlugId, TeamId, Uuid);
 
 impl Key for u64 {
     fn encode(&self, out: &mut Vec<u8>) {

@@ -2,8 +2,8 @@
 
 use crate::{StoreError, codec, table::Table};
 use domain::{
-    Account, AccountId, App, AppDomain, AppId, Build, BuildId, Collaborator, Dyno, DynoId, Event, Formation, Membership,
-    Release, ReleaseId, Schedule, ScheduleId, Slug, SlugId, Team, TeamId, Token,
+    Account, AccountId, App, AppDomain, AppId, Build, BuildId, Collaborator, Dyno, DynoId, Event, Formation, KeyId, Membership,
+    Release, ReleaseId, Schedule, ScheduleId, Slug, SlugId, SshKey, Team, TeamId, Token,
     account::SetupLink,
     team::{Invitation, Transfer},
 };
@@ -99,6 +99,10 @@ tables! {
     TRANSFERS = 37, "transfer", Uuid => Transfer;
     /// Hash of the secret of an invitation.
     INVITATION_BY_ID = 38, "invitation_by_id", Uuid => String;
+    /// Public keys of accounts.
+    SSH_KEYS = 35, "ssh_key", KeyId => SshKey;
+    /// SHA-256 fingerprint to key.
+    KEY_BY_FINGERPRINT = 36, "key_by_fingerprint", String => KeyId;
 }
 
 /// The key of the schema number in [`META`].

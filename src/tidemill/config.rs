@@ -22,6 +22,9 @@ pub struct Flags {
     /// Address to listen on [default: 0.0.0.0:80]
     #[arg(long, env = "TIDEMILL_HTTP")]
     http: Option<String>,
+    /// A further address for git over SSH alone; the main one speaks it too [default: none]
+    #[arg(long, env = "TIDEMILL_SSH")]
+    ssh: Option<String>,
     /// Platform domain; apps are at APP.DOMAIN [default: localhost]
     #[arg(long, env = "TIDEMILL_DOMAIN")]
     domain: Option<String>,
@@ -100,6 +103,9 @@ pub struct Flags {
     /// Dynos that boot at the same time, as after a reboot of this host [default: 2 for each processor, at least 4]
     #[arg(long, env = "TIDEMILL_STARTS_AT_ONCE")]
     starts_at_once: Option<String>,
+    /// API calls that an account has in an hour, all at once if it likes [default: 100000]
+    #[arg(long, env = "TIDEMILL_RATE_LIMIT_PER_HOUR")]
+    rate_limit_per_hour: Option<String>,
     /// Let builds fetch sources and buildpack archives from private addresses: true or false [default: false]
     #[arg(long, env = "TIDEMILL_ALLOW_PRIVATE_SOURCES")]
     allow_private_sources: Option<String>,
@@ -117,6 +123,7 @@ pub struct Flags {
 struct FileValues {
     data_dir: Option<toml::Value>,
     http: Option<toml::Value>,
+    ssh: Option<toml::Value>,
     domain: Option<toml::Value>,
     runtime: Option<toml::Value>,
     docker_host: Option<toml::Value>,
@@ -143,6 +150,7 @@ struct FileValues {
     capacity_mb: Option<toml::Value>,
     overcommit_percent: Option<toml::Value>,
     starts_at_once: Option<toml::Value>,
+    rate_limit_per_hour: Option<toml::Value>,
     allow_private_sources: Option<toml::Value>,
     stop_dynos: Option<toml::Value>,
     shutdown_s: Option<toml::Value>,
@@ -162,6 +170,7 @@ pub enum Driver {
 pub struct Config {
     pub data_dir: PathBuf,
     pub http: SocketAddr,
+    pub ssh: Option<SocketAddr>,
     pub domain: String,
     pub driver: Driver,
     pub docker_host: PathBuf,
@@ -187,6 +196,7 @@ pub struct Config {
     pub capacity_mb: u64,
     pub overcommit_percent: u64,
     pub starts_at_once: usize,
+    pub rate_limit_per_hour: u32,
     pub allow_private_sources: bool,
     pub stop_dynos: bool,
     pub shutdown_s: u64,
@@ -263,6 +273,10 @@ fn read_file(path: Option<&Path>, problems: &mut Vec<String>) -> FileValues {
 
 fn path(text: &str) -> Result<PathBuf, String> {
     if text.is_empty() { Err("must not be empty".to_string()) } else { Ok(PathBuf::from(text)) }
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "must be an address with a port, such as 127.0.0.1:8080".to_string())
 }
 
 fn host_name(text: &str) -> Result<String, String> {
@@ -348,9 +362,8 @@ pub fn read(flags: Flags) -> Result<Config, Vec<String>> {
         dyno_network: parsed!(dyno_network, DynoNetwork::Own { subnet, required: false }, dyno_network,),
         public_ports: parsed!(public_ports, Vec::new(), list),
         data_dir: parsed!(data_dir, "/var/lib/tidemill".into(), path),
-        http: parsed!(http, SocketAddr::from(([0, 0, 0, 0], 80)), |text| {
-            text.parse().map_err(|_| "must be an address with a port, such as 127.0.0.1:8080".into())
-        }),
+        http: parsed!(http, SocketAddr::from(([0, 0, 0, 0], 80)), address),
+        ssh: parsed!(ssh, None, |text| address(text).map(Some)),
         domain: parsed!(domain, "localhost".into(), host_name),
         admin_token_file: parsed!(admin_token_file, None, |t| path(t).map(Some),),
         boot_timeout_s: number!(boot_timeout_s, 60, 1, 3600),
@@ -368,6 +381,7 @@ pub fn read(flags: Flags) -> Result<Config, Vec<String>> {
         capacity_mb: number!(capacity_mb, host::memory_bytes() >> 20, 0, 1 << 32),
         overcommit_percent: number!(overcommit_percent, 200, 10, 10_000),
         starts_at_once: reader.count("starts_at_once", flags.starts_at_once.or(text(file.starts_at_once)), 2 * host::cores()),
+        rate_limit_per_hour: u32::try_from(number!(rate_limit_per_hour, 100_000, 60, 1 << 30)).unwrap_or(100_000),
         allow_private_sources: switch!(allow_private_sources),
         stop_dynos: switch!(stop_dynos),
         shutdown_s: number!(shutdown_s, 30, 0, 3600),
@@ -392,12 +406,13 @@ mod tests {
         let flags = Flags {
             config: Some(file),
             http: Some("nowhere".into()),
+            ssh: Some("22".into()),
             domain: Some("Bad Domain".into()),
             boot_timeout_s: Some("0".into()),
             runtime: Some("magic".into()),
             ..Flags::default()
         };
         let problems = read(flags).unwrap_err();
-        assert_eq!(problems.len(), 5, "{problems:?}");
+        assert_eq!(problems.len(), 6, "{problems:?}");
     }
 }

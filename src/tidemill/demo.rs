@@ -96,6 +96,7 @@ fn configuration(data_dir: &Path) -> Config {
     Config {
         data_dir: data_dir.to_path_buf(),
         http: SocketAddr::from(([127, 0, 0, 1], 0)),
+        ssh: None,
         domain: "localhost".into(),
         driver: Driver::Native,
         docker_host: data_dir.join("none"), // the demo leaves engines alone
@@ -121,6 +122,7 @@ fn configuration(data_dir: &Path) -> Config {
         capacity_mb: 0,
         overcommit_percent: 100,
         starts_at_once: 4,
+        rate_limit_per_hour: 100_000,
         allow_private_sources: false,
         stop_dynos: true,
         shutdown_s: 5,

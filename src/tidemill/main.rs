@@ -8,6 +8,7 @@ mod heroku;
 mod host;
 mod install;
 mod serve;
+mod ssh;
 mod stack;
 mod static_site;
 mod wiring;

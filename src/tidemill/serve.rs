@@ -62,6 +62,7 @@ async fn serve(config: Config) -> Result<()> {
         print_link(&platform).await?;
     }
     println!("Tidemill listens on http://{}, apps are at {}", platform.address, platform.service.addresses().app_url("APP"));
+    println!("Git over SSH: {}, host key {}", platform.ssh.url("APP"), platform.ssh.fingerprint());
     // Not under systemd, there is nobody to notify.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     tokio::select! {

@@ -3,6 +3,7 @@
 use crate::{
     clock::SystemClock,
     config::{Config, Driver},
+    ssh::Ssh,
 };
 use anyhow::{Context, Result};
 use axum::body::Body as AxumBody;
@@ -47,6 +48,8 @@ pub struct Platform {
     pub service: Service,
     /// Where it listens.
     pub address: std::net::SocketAddr,
+    /// Git over SSH.
+    pub ssh: Ssh,
     engine: Engine,
     store: Store,
     logs: Logs,
@@ -126,23 +129,25 @@ fn own_certificate(config: &Config) -> Result<certs::own::Own> {
     certs::own::load_or_create(&config.data_dir.join("keys/tls"), &config.domain).context("the platform's own certificate")
 }
 
-/// Attached clients are the control plane's business.
-fn doors(config: &Config, engine: &Engine) -> Result<Doors> {
+/// Attached clients and git over SSH are the control plane's business.
+fn doors(config: &Config, engine: &Engine, ssh: &Ssh) -> Result<Doors> {
     let (engine, handle) = (engine.clone(), tokio::runtime::Handle::current());
     let meet: Meet = Arc::new(move |line, stream| {
         let engine = engine.clone();
         handle.spawn(async move { engine.meet(line, stream).await });
     });
-    Ok(Doors { tls: own_certificate(config)?.server.into(), meet })
+    Ok(Doors { ssh: ssh.pass(), tls: own_certificate(config)?.server.into(), meet })
 }
 
 /// The control plane behind the router: API, pages and git on the platform's own hosts. It runs on the control plane's
 /// runtime, in a task that outlives a client who goes away.
 fn control(app: axum::Router) -> Control {
     let handle = tokio::runtime::Handle::current();
-    Arc::new(move |mut request: http::Request<Incoming>, peer| {
+    Arc::new(move |mut request: http::Request<Incoming>, client| {
         let (app, handle) = (app.clone(), handle.clone());
-        request.extensions_mut().insert(axum::extract::ConnectInfo(peer));
+        let peer = client.address.ip().to_canonical();
+        request.extensions_mut().insert(api::Connection { peer, secure: client.secure });
+        request.extensions_mut().insert(axum::extract::ConnectInfo(client.address));
         Box::pin(async move {
             let answer = handle.spawn(app.oneshot(request.map(AxumBody::new))).await;
             let response = match answer {
@@ -176,12 +181,32 @@ async fn driver(config: &Config, data: &Path, native: &Arc<NativeRuntime>) -> Re
     Ok(Arc::new(if needed { Choice::minding(docker, native.clone()) } else { Choice::with_images_on(native.clone(), docker) }))
 }
 
+/// What the engine is told of the configuration.
+fn settings(config: &Config, data: &Path) -> engine::Settings {
+    engine::Settings {
+        domain: config.domain.clone(),
+        dyno_dir: data.join("dynos"),
+        app_dirs: ["slugs", "cache", "repositories"].iter().map(|d| data.join(d)).collect(),
+        boot_timeout: Duration::from_secs(config.boot_timeout_s),
+        backoff: config.crash_backoff_s.as_deref().map_or_else(Backoff::default, Backoff::from_seconds),
+        builds_at_once: config.builds_at_once,
+        release_timeout: Duration::from_secs(config.release_timeout_s),
+        disk_reserve_bytes: config.disk_reserve_mb << 20,
+        cycle_after: (config.cycle_after_s > 0).then_some(Duration::from_secs(config.cycle_after_s)),
+        sleep_after: Duration::from_secs(config.sleep_after_s),
+        preboot_hold: Duration::from_secs(config.preboot_hold_s),
+        capacity_bytes: config.capacity_bytes(),
+        starts_at_once: config.starts_at_once,
+    }
+}
+
 /// Boots the platform: bind, store, logs, runtime, router, engine, git, and only then serve.
 pub async fn start(config: Config) -> Result<Platform> {
     make_data_dir(&config.data_dir)?;
     let data = config.data_dir.canonicalize().context("data directory")?;
     let socket = TcpListener::bind(config.http).await.with_context(|| format!("listen on {}", config.http))?;
     let address = socket.local_addr()?;
+    let ssh_socket = Ssh::bind(config.ssh).await?;
     let opening = config.clone();
     // Opening blocks, and commits during migration wait for the writer.
     let meetings = Arc::new(Meetings::default());
@@ -201,7 +226,10 @@ pub async fn start(config: Config) -> Result<Platform> {
     let limits = git::Limits { push_bytes_max: config.push_mb_max << 20, tree_bytes_max: config.tree_mb_max << 20 };
     let receiver = git::Receiver::start(service.clone(), &data.join("repositories"), &data.join("run"), limits)
         .context("start the git receiver")?;
-    let pages = git::router(receiver).merge(dashboard::router(service.clone())).fallback_service(api::router(service.clone()));
+    let limits_of_api = api::Settings { calls_per_hour: config.rate_limit_per_hour };
+    let pages = git::router(receiver.clone())
+        .merge(dashboard::router(service.clone()))
+        .fallback_service(api::router(service.clone(), limits_of_api));
     let router = Router::new(config.domain.clone(), control(pages), logs.clone());
     let allow_private = config.allow_private_sources;
     let builder = Arc::new(builder::Builder {
@@ -233,24 +261,11 @@ pub async fn start(config: Config) -> Result<Platform> {
         outputs,
         sealer,
         clock: Arc::new(SystemClock),
-        settings: engine::Settings {
-            domain: config.domain.clone(),
-            dyno_dir: data.join("dynos"),
-            app_dirs: ["slugs", "cache", "repositories"].iter().map(|d| data.join(d)).collect(),
-            boot_timeout: Duration::from_secs(config.boot_timeout_s),
-            backoff: config.crash_backoff_s.as_deref().map_or_else(Backoff::default, Backoff::from_seconds),
-            builds_at_once: config.builds_at_once,
-            release_timeout: Duration::from_secs(config.release_timeout_s),
-            disk_reserve_bytes: config.disk_reserve_mb << 20,
-            cycle_after: (config.cycle_after_s > 0).then_some(Duration::from_secs(config.cycle_after_s)),
-            sleep_after: Duration::from_secs(config.sleep_after_s),
-            preboot_hold: Duration::from_secs(config.preboot_hold_s),
-            capacity_bytes: config.capacity_bytes(),
-            starts_at_once: config.starts_at_once,
-        },
+        settings: settings(&config, &data),
     })
     .await
     .context("start the engine")?;
+    let ssh = Ssh::start(receiver, &data, &config.domain, address, ssh_socket)?;
     let router_runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(ROUTER_THREADS)
         .thread_name("router")
@@ -260,7 +275,7 @@ pub async fn start(config: Config) -> Result<Platform> {
     let shutdown = Shutdown::new();
     let grace = Duration::from_secs(config.shutdown_s);
     let std_socket = socket.into_std()?;
-    let doors = Some(doors(&config, &engine)?);
+    let doors = Some(doors(&config, &engine, &ssh)?);
     let listening = router_runtime.spawn({
         let shutdown = shutdown.clone();
         async move {
@@ -275,13 +290,14 @@ pub async fn start(config: Config) -> Result<Platform> {
             }
         }
     });
-    Ok(Platform { service, address, engine, store, logs, shutdown, router_runtime, listening, config })
+    Ok(Platform { service, address, ssh, engine, store, logs, shutdown, router_runtime, listening, config })
 }
 
 impl Platform {
     /// Stops accepting, lets requests finish, stops dynos if configured, closes the store.
     pub async fn stop(self) {
         self.shutdown.start();
+        self.ssh.close();
         if !self.listening.await.unwrap_or(false) {
             tracing::warn!("tidemill.drain_limit: some requests were cut");
         }

@@ -19,6 +19,8 @@ pub struct Range {
     pub start: Option<String>,
     /// True for `]value..`.
     pub after: bool,
+    /// Begin after the row with this id among those with the value `start`.
+    pub tie: Option<String>,
     /// End at this value.
     pub end: Option<String>,
     /// Page size.
@@ -29,6 +31,8 @@ pub struct Range {
 
 /// Page size when none is given.
 const MAX_DEFAULT: usize = 200;
+/// Between a value and an id in `Next-Range`.
+const TIE: char = '~';
 /// Largest page.
 const MAX_LIMIT: usize = 1000;
 
@@ -55,7 +59,14 @@ impl Range {
         range.key = key.filter(|k| !k.is_empty()).map(String::from);
         range.after = start.starts_with(']');
         let text = |t: &str| (!t.is_empty()).then(|| t.to_string());
-        range.start = text(start.trim_start_matches([']', '[']));
+        let start = start.trim_start_matches([']', '[']);
+        // Our own `Next-Range`; no value that is sorted by ends like this by itself.
+        let (start, tie) = match start.rsplit_once(TIE) {
+            Some((start, tie)) if range.after && tie.len() == 36 => (start, Some(tie)),
+            _ => (start, None),
+        };
+        range.start = text(start).or(tie.map(|_| String::new()));
+        range.tie = tie.map(String::from);
         range.end = text(right.trim().trim_end_matches([']', '[']));
         for parameter in parameters.split([',', ';']) {
             match parameter.trim().split_once('=') {
@@ -67,10 +78,12 @@ impl Range {
         Ok(range)
     }
 
-    /// What `Next-Range` says after a page that ended with `last`.
-    pub fn next(&self, key: &str, last: &str) -> String {
+    /// What `Next-Range` says after a page that ended with the value `last`, and the id `tie` where values are not unique.
+    pub fn next(&self, key: &str, last: &str, tie: Option<&str>) -> String {
         let order = if self.order == Order::Desc { ", order=desc" } else { "" };
-        format!("{key} ]{last}..; max={}{order}", self.max)
+        let end = self.end.as_deref().unwrap_or_default();
+        let tie = tie.map(|id| format!("{TIE}{id}")).unwrap_or_default();
+        format!("{key} ]{last}{tie}..{end}; max={}{order}", self.max)
     }
 }
 
@@ -112,7 +125,7 @@ mod tests {
         #[test]
         fn the_next_range_leads_on(last in "[a-z0-9-]{1,36}", max in 1usize..1000) {
             let range = Range { max, ..Range::default() };
-            let next = Range::parse(&range.next("id", &last)).expect("own text");
+            let next = Range::parse(&range.next("id", &last, None)).expect("own text");
             prop_assert!(next.after && next.start == Some(last) && next.max == max);
         }
     }

@@ -41,6 +41,21 @@ pub struct IdRef {
     pub id: Uuid,
 }
 
+/// `GET /account/keys`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Key {
+    pub id: Uuid,
+    pub comment: String,
+    /// Of the account; the command line shows it above a list.
+    pub email: String,
+    /// MD5 in pairs of digits.
+    pub fingerprint: String,
+    pub public_key: String,
+    pub created_at: String,
+    pub updated_at: String,
+}
+
 /// `GET /account`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[allow(missing_docs)]

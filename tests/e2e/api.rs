@@ -141,7 +141,7 @@ fn the_list_of_routes_is_the_golden_one() {
 fn every_route_asks_who_is_there() {
     let platform = Platform::start();
     platform.create("shop");
-    for (method, path, _) in ::api::all_routes() {
+    for (method, path, _) in ::api::all_routes().into_iter().filter(|(.., needs)| *needs != "nobody") {
         let path = path.replace("{app}", "shop").replace(['{', '}'], "");
         let answer = platform.request(&method.to_uppercase(), &path, &[], None);
         assert_eq!(answer.status, 401, "{method} {path}: {}", answer.text);

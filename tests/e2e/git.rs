@@ -103,7 +103,6 @@ fn an_oversized_push_is_refused_clearly() {
     assert_eq!(platform.api("GET", "/apps/shop/builds", None).json().as_array().unwrap().len(), 0);
 }
 
-/// An app whose build prints a line, waits for a file to appear in its cache folder, and goes on.
 #[test]
 fn a_small_push_that_unpacks_to_a_huge_tree_is_refused() {
     if !root_or_skip("running git") {
@@ -123,7 +122,8 @@ fn a_small_push_that_unpacks_to_a_huge_tree_is_refused() {
     repo.deploy(&platform, "shop");
 }
 
-fn slow_build(platform: &Platform, seconds: u32) -> Repo {
+/// Makes builds of `shop` print a line, wait, and print another. The answer is the buildpack, to be kept until then.
+pub fn slow_build(platform: &Platform, seconds: u32) -> Repo {
     let pack = Repo::empty();
     pack.write("bin/detect", "#!/bin/sh\necho Slow\n");
     pack.write("bin/compile", &format!("#!/bin/sh\necho first-line\nsleep {seconds}\necho last-line\n"));

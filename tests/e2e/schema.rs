@@ -1,13 +1,10 @@
 //! Checks answers against the published schema files.
 
 use serde_json::{Value, json};
-use std::path::Path;
 
 /// Both published variants.
-fn schemas() -> Vec<Value> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/schema");
-    let read = |name: &str| serde_json::from_slice(&std::fs::read(dir.join(name)).unwrap()).unwrap();
-    vec![read("platform-api-schema.json"), read("platform-api-schema-v3.json")]
+fn schemas() -> &'static [Value] {
+    ::api::published_schemas()
 }
 
 /// Every property of `definition` that `value` has must be of the schema's type, and every property of the plain
