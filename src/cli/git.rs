@@ -38,6 +38,12 @@ fn app_of(url: &str, base: &str) -> Option<String> {
     (!name.is_empty() && !name.contains('/')).then(|| name.to_string())
 }
 
+/// Does an address of git belong to `base`, with the same scheme, so that what git was told at sign-in holds for it?
+pub fn is_of(url: &str, base: &str) -> bool {
+    let scheme = |text: &str| text.split("://").next().unwrap_or_default().to_string();
+    scheme(url) == scheme(base) && app_of(url, base).is_some()
+}
+
 /// Names of remotes with their apps.
 pub fn remotes(base: &str) -> BTreeMap<String, String> {
     let listed = git(&["remote", "-v"]).unwrap_or_default();

@@ -12,6 +12,7 @@ use crate::{
 const TOPICS: &[Topic] = &[
     apps::TOPIC,
     access::TOPIC,
+    usage::ACTIVITY,
     addons::TOPIC,
     auth::TOPIC,
     oauth::AUTHORIZATIONS,

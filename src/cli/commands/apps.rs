@@ -47,6 +47,7 @@ pub const TOPIC: Topic = Topic {
         there("transfers", "List apps that are being handed over", transfers).aliases(&["apps:transfers"]),
         there("transfers:accept", "Take an app over", accept).args(&[need("id", "Id, as the list shows it")]),
         there("transfers:decline", "Do not take an app over", decline).args(&[need("id", "Id, as the list shows it")]),
+        there("transfers:cancel", "Do not hand an app over after all", cancel).args(&[need("id", "Id, as the list shows it")]),
         there("lock", "Let nobody of the team join an app by himself", lock).aliases(&["apps:lock"]),
         there("unlock", "Let members of the team join an app again", unlock).aliases(&["apps:unlock"]),
         there("join", "Join an app of your team", join).aliases(&["apps:join"]),
@@ -89,13 +90,10 @@ fn apps(s: &Session) -> Result<()> {
     Ok(())
 }
 
-/// Over HTTP the address that the server was reached by is the one that git reaches, too.
+/// Address for git: that of the server, unless it knows itself by another name than the one it was reached by.
 pub fn git_address(s: &Session, app: &Value) -> String {
-    if s.client.base.starts_with("http://") {
-        format!("{}/{}.git", s.client.base, field(app, "name"))
-    } else {
-        field(app, "git_url").into()
-    }
+    let told = field(app, "git_url");
+    if git::is_of(told, &s.client.base) { told.into() } else { format!("{}/{}.git", s.client.base, field(app, "name")) }
 }
 
 fn create(s: &Session) -> Result<()> {
@@ -262,6 +260,14 @@ fn accept(s: &Session) -> Result<()> {
 
 fn decline(s: &Session) -> Result<()> {
     answer_transfer(s, "declined", "Declining")
+}
+
+fn cancel(s: &Session) -> Result<()> {
+    let id = s.given.need("id");
+    let path = format!("/account/app-transfers/{}", encoded(id)?);
+    let transfer = s.doing(&format!("Cancelling {id}"), |c| c.delete(&path))?;
+    s.show(&transfer, String::new);
+    Ok(())
 }
 
 fn set_lock(s: &Session, locked: bool) -> Result<()> {

@@ -100,9 +100,11 @@ fn read(s: &Session, filter: &Filter, lines: usize, tail: bool, last: &mut Optio
         if let Some(text) = text.strip_prefix("id: ") {
             id = text.parse::<u64>().ok();
         } else if let Some(data) = text.strip_prefix("data: ") {
-            let is_new = id.is_none() || id > *last;
+            if id.is_some() && id <= *last {
+                continue; // shown before the stream was cut
+            }
             *last = id.or(*last);
-            if is_new && !filter.show(data) {
+            if !filter.show(data) {
                 return Ok(true);
             }
         }

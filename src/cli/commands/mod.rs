@@ -77,7 +77,7 @@ mod prelude {
         match value.as_u64() {
             None => "–".into(),
             Some(bytes) if bytes < 1 << 20 => format!("{} KiB", bytes.div_ceil(1024)),
-            Some(bytes) => format!("{}.{} MiB", bytes >> 20, (bytes & 0xf_ffff) * 10 >> 20),
+            Some(bytes) => format!("{}.{} MiB", bytes >> 20, ((bytes & 0xf_ffff) * 10) >> 20),
         }
     }
 }

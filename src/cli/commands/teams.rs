@@ -112,8 +112,8 @@ fn members(s: &Session) -> Result<()> {
         all.retain(|m| field(m, "role") == role);
     }
     s.show(&people, || {
-        let status = |m: &Value| match m["status"].as_str() {
-            Some(status) if status != "active" => format!("({status})"),
+        let status = |m: &Value| match m["state"].as_str() {
+            Some(state) if state != "active" => format!("({state})"),
             _ => String::new(),
         };
         let row = |m: &Value| vec![field(m, "email").to_string(), field(m, "role").into(), status(m)];
@@ -124,10 +124,18 @@ fn members(s: &Session) -> Result<()> {
 
 fn add(s: &Session) -> Result<()> {
     let (email, role) = (s.given.need("email"), s.given.text("role").unwrap_or("member"));
-    let method = if s.given.text("team").is_some() { "PUT" } else { "POST" };
     let path = members_path(s)?;
     let body = json!({ "email": email, "role": role });
-    let added = s.doing(&format!("Adding {email} as {role}"), |c| c.send(method, &path, &body))?;
+    let added = s.doing(&format!("Adding {email} as {role}"), |c| match s.given.text("team") {
+        None => c.send("POST", &path, &body),
+        // Who has no account here yet is invited.
+        Some(team) => match c.send("PUT", &path, &body) {
+            Err(failure) if matches!(failure.exit, 2 | 4) => {
+                c.send("PUT", &format!("/teams/{}/invitations", encoded(team)?), &body).map_err(|_| failure)
+            }
+            other => other,
+        },
+    })?;
     s.show(&added, || match added["invite_url"].as_str() {
         Some(url) => format!("{url}\n"),
         None => String::new(),

@@ -9,6 +9,15 @@ pub const STATUS: Topic = Topic {
     verbs: &[there("status", "Show the server and your apps on one screen", status)],
 };
 
+/// `activity`.
+pub const ACTIVITY: Topic = Topic {
+    name: "activity",
+    about: "Who did what, and when",
+    verbs: &[there("activity", "Show what happened to the app, or, for an admin without an app, to everything", activity)
+        .args(&[value("num", "How many [default: 25]").short('n')])
+        .examples(&["activity -a shop", "activity -n 100"])],
+};
+
 /// `usage`.
 pub const TOPIC: Topic = Topic {
     name: "usage",
@@ -69,6 +78,22 @@ fn status(s: &Session) -> Result<()> {
             heading(&who),
             if all.is_empty() { "No apps. Make one with: tidemill create\n".into() } else { table(&lines) }
         )
+    });
+    Ok(())
+}
+
+fn activity(s: &Session) -> Result<()> {
+    let num = s.given.number::<usize>("num")?.unwrap_or(25).clamp(1, 1000);
+    let path = match s.app() {
+        Ok(name) => format!("/apps/{name}/events"),
+        Err(_) if s.global.app.is_none() && s.global.remote.is_none() => "/events".into(),
+        Err(failure) => return Err(failure),
+    };
+    let events = s.client.part(&path, &format!("seq ..; max={num}, order=desc"))?;
+    s.show(&events, || {
+        let mut lines = vec![["WHEN", "WHAT", "APP", "WHO", "FROM"].map(String::from).to_vec()];
+        lines.extend(rows(&events, &["/created_at", "/action", "/app/name", "/actor/email", "/address"]));
+        table(&lines)
     });
     Ok(())
 }
