@@ -21,9 +21,7 @@ fn heroku_cli_access_and_teams() {
     table.refused("members -t nothere", 2, &["Error ID: not_found"]);
     table.refused("members:set admin@localhost -r member -t crew", 2, &["Error ID"]);
     table.refused("members:remove nobody@shop.example -t crew", 2, &["Error ID: not_found"]);
-    table.line("create staff -t crew", 0, &["Creating staff in crew... done"], |p| {
-        got(p, "/apps/staff")["team"]["name"] == "crew"
-    });
+    table.line("create staff -t crew", 0, &["Creating staff... done"], |p| got(p, "/apps/staff")["team"]["name"] == "crew");
     table.shows("apps -t crew", &["Apps in team crew", "staff"]);
     table.line("apps:lock -a staff", 0, &["Locking staff... done"], |p| got(p, "/teams/apps/staff")["locked"] == true);
     table.refused("apps:lock -a staff", 1, &["cannot lock staff"]);
@@ -33,6 +31,32 @@ fn heroku_cli_access_and_teams() {
         got(p, "/apps/shop")["team"]["name"] == "crew"
     });
     table.shows("access -a staff", &["admin@localhost"]);
-    table.refused("apps:transfer nobody@shop.example -a staff", 2, &["Error ID"]);
+    table.end();
+}
+
+/// A public key that nobody has the other half of.
+const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJm2Jm9t3N2ZkF5Jw0vC0d0o2z3wqk0yTQ0q8m1zq3pB ana@laptop";
+
+#[test]
+fn heroku_cli_keys_and_the_platform() {
+    let Some(mut table) = Table::start("keys and the platform") else { return };
+    let file = table.dir.join("id.pub");
+    std::fs::write(&file, format!("{KEY}\n")).unwrap();
+    table.shows("keys", &["You have no SSH keys."]);
+    let count = |p: &Platform| got(p, "/account/keys").as_array().map(Vec::len);
+    table.line(&format!("keys:add {} -y", file.display()), 0, &["Uploading", "done"], |p| count(p) == Some(1));
+    table.shows("keys", &["admin@localhost keys", "ana@laptop"]);
+    table.shows("keys --json", &["\"comment\": \"ana@laptop\""]);
+    table.refused(&format!("keys:add {} -y", file.display()), 2, &["Error ID"]);
+    table.line("keys:remove ana@laptop", 0, &["Removing ana@laptop SSH key... done"], |p| count(p) == Some(0));
+    table.shows(&format!("keys:add {} -y", file.display()), &["done"]);
+    table.line("keys:clear", 0, &["Removing all SSH keys... done"], |p| count(p) == Some(0));
+    table.shows("regions", &["ID", "Location", "Runtime"]);
+    table.shows("regions --json", &["\"name\""]);
+    table.shows("status", &["No known issues at this time."]);
+    table.shows("status --json", &["\"status\""]);
+    table.shows("buildpacks:search python", &["heroku/python"]);
+    table.shows("buildpacks:versions heroku/python", &["Version"]);
+    table.refused("buildpacks:set heroku/nosuchpack -a nothere", 2, &["Error ID: not_found"]);
     table.end();
 }
