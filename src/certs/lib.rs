@@ -4,5 +4,6 @@
 //! This room must not know sockets or the store; it gets names and gives answers.
 
 pub mod inspect;
+pub mod loopback;
 pub mod own;
 pub mod serving;

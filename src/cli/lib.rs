@@ -11,6 +11,7 @@ mod credentials;
 mod failure;
 mod git;
 mod help;
+mod import;
 mod man;
 mod nearest;
 mod output;
@@ -23,12 +24,33 @@ mod verb;
 use failure::Result;
 use std::process::ExitCode;
 
-/// Address and token of the server that the user is signed in to: by environment, or by the last sign-in.
+/// The server that the user is signed in to.
+pub struct SignedIn {
+    /// Scheme, host and port.
+    pub base: String,
+    /// The token.
+    pub token: String,
+    /// Authorities to trust for it and no others, as PEM, when they were given.
+    pub authorities: Option<String>,
+    /// SHA-256 of the one certificate to trust for it, when it was confirmed at sign-in.
+    pub certificate: Option<String>,
+}
+
+/// The server that the user is signed in to: by environment, or by the last sign-in.
 ///
 /// # Errors
 /// A text for people and an exit code, when there is none.
-pub fn signed_in() -> std::result::Result<(String, String), (String, u8)> {
-    client::known_server(None).map_err(|failure| (failure.text, failure.exit))
+pub fn signed_in() -> std::result::Result<SignedIn, (String, u8)> {
+    let found = || -> Result<SignedIn> {
+        let (base, token) = client::known_server(None)?;
+        let (authorities, certificate) = match client::trust(&args::Global::default(), &base)? {
+            tls::Trust::System => (None, None),
+            tls::Trust::Authorities(pem) => (Some(pem), None),
+            tls::Trust::Certificate(fingerprint) => (None, Some(fingerprint)),
+        };
+        Ok(SignedIn { base, token, authorities, certificate })
+    };
+    found().map_err(|failure| (failure.text, failure.exit))
 }
 
 /// Runs the command line.

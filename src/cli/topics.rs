@@ -26,6 +26,7 @@ const TOPICS: &[Topic] = &[
     features::TOPIC,
     git::TOPIC,
     policy::TOPIC,
+    meta::HEROKU,
     keys::TOPIC,
     features::LABS,
     logs::TOPIC,

@@ -4,6 +4,7 @@
 mod clock;
 mod config;
 mod demo;
+mod heroku;
 mod host;
 mod install;
 mod serve;
@@ -27,6 +28,9 @@ fn main() -> ExitCode {
         (_, "setup-link") => serve::setup_link(),
         (_, "stack:import") => stack::main(),
         (_, "demo") => demo::main(),
+        (_, "heroku") => heroku::run(),
+        (_, "heroku-env") => heroku::environment(),
+        (_, "heroku-bridge") => heroku::background(),
         _ => cli::main(),
     }
 }

@@ -24,6 +24,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("api", &["service", "logs", "domain", "wire"]),
     ("dashboard", &["service", "logs", "domain"]),
     ("cli", &["wire"]),
+    ("bridge", &["wire", "certs"]),
 ];
 
 /// Libraries that belong to certain rooms.

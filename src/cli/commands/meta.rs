@@ -31,6 +31,17 @@ pub const TOPIC: Topic = Topic {
 pub const REGIONS: Topic =
     Topic { name: "regions", about: "Where apps can be", verbs: &[there("regions", "List regions", regions)] };
 
+/// `heroku`, `heroku-env`, `import:heroku`.
+pub const HEROKU: Topic = Topic {
+    name: "heroku",
+    about: "The official Heroku CLI on this server, and apps from there",
+    verbs: &[
+        binary("heroku", "Run the official Heroku CLI on this server: heroku -- ARGS"),
+        binary("heroku-env", "Let the official Heroku CLI of this shell work on this server: eval \"$(tidemill heroku-env)\""),
+        crate::import::VERB,
+    ],
+};
+
 /// What is done on the server.
 pub const SERVER: Topic = Topic {
     name: "server",

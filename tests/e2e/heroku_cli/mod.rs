@@ -1,0 +1,147 @@
+//! The official Heroku CLI by way of the bridge: a table of command lines for every family (`cli-contract.md` section 2). Each line
+//! says how it ends and what it prints, and its effect is looked up through the API.
+
+mod apps;
+mod dynos;
+mod elsewhere;
+mod quiet;
+mod settings;
+
+use crate::support::*;
+use serde_json::Value;
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+};
+
+/// The version that the table was written for.
+const VERSION: &str = "11.10.0";
+
+/// Where `tests/run` puts it.
+fn installed() -> Option<PathBuf> {
+    let cache = std::env::var("TIDEMILL_CACHE").unwrap_or_else(|_| "/var/tmp/tidemill-tests".into());
+    Some(Path::new(&cache).join(format!("heroku-{VERSION}/node_modules/.bin"))).filter(|bin| bin.join("heroku").exists())
+}
+
+/// The CLI; else says that the test is skipped, which CI does not allow.
+fn cli_or_skip(what: &str) -> Option<PathBuf> {
+    let found = installed();
+    if found.is_none() {
+        println!("SKIPPED: {what} needs the official CLI; tests/run installs it");
+        assert!(std::env::var_os("CI").is_none(), "nothing may be skipped in CI");
+    }
+    found
+}
+
+/// Command lines against one platform.
+struct Table {
+    family: &'static str,
+    platform: Platform,
+    bin: PathBuf,
+    /// Where the CLI is run.
+    dir: PathBuf,
+    lines: usize,
+    failures: Vec<String>,
+}
+
+/// Words of a command line; what stands in single quotes is one.
+fn words(line: &str) -> Vec<String> {
+    let quoted = line.split('\'').enumerate();
+    let all = quoted.flat_map(|(n, part)| match n % 2 {
+        0 => part.split_whitespace().map(String::from).collect(),
+        _ => vec![part.to_string()],
+    });
+    all.collect()
+}
+
+/// The CLI breaks lines at the width of a terminal and puts marks before them.
+fn folded(text: &str) -> String {
+    text.replace(['›', '▸'], " ").split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+impl Table {
+    fn start(family: &'static str) -> Option<Self> {
+        let bin = cli_or_skip(family)?;
+        let platform = Platform::start();
+        let dir = platform.dir.path().join("work");
+        std::fs::create_dir(&dir).unwrap();
+        Some(Self { family, platform, bin, dir, lines: 0, failures: Vec::new() })
+    }
+
+    /// `heroku LINE` by way of a bridge.
+    fn command(&self, line: &str) -> Command {
+        let mut command = Command::new(BIN);
+        command.args(["heroku", "--"]).args(words(line)).env_clear().current_dir(&self.dir);
+        self.environment(&mut command);
+        command
+    }
+
+    fn environment(&self, command: &mut Command) {
+        let path = format!("{}:{}", self.bin.display(), std::env::var("PATH").unwrap());
+        command.env("PATH", path).env("HOME", self.platform.dir.path()).env("COLUMNS", "200").env("TERM", "dumb");
+        command.env("TIDEMILL_HOST", self.platform.base()).env("TIDEMILL_API_KEY", &self.platform.token);
+        command.env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_TERMINAL_PROMPT", "0");
+    }
+
+    fn output(&self, line: &str) -> Output {
+        self.command(line).stdin(Stdio::null()).output().unwrap()
+    }
+
+    /// One line of the table: how it ends, what both outputs together hold, and what is true afterwards.
+    fn line(&mut self, line: &str, exit: i32, holds: &[&str], effect: impl FnOnce(&Platform) -> bool) {
+        let output = self.output(line);
+        self.judge(line, &output, exit, holds);
+        if !effect(&self.platform) {
+            self.failures.push(format!("heroku {line}: it did not do it"));
+        }
+    }
+
+    /// One that changes nothing: what it shows is its effect.
+    fn shows(&mut self, line: &str, holds: &[&str]) {
+        assert!(!holds.is_empty(), "{line}: nothing would be tested");
+        self.line(line, 0, holds, |_| true);
+    }
+
+    /// One that is refused, with this in its message.
+    fn refused(&mut self, line: &str, exit: i32, holds: &[&str]) {
+        assert!(exit != 0 && !holds.is_empty(), "{line}: nothing would be tested");
+        self.line(line, exit, holds, |_| true);
+    }
+
+    fn judge(&mut self, line: &str, output: &Output, exit: i32, holds: &[&str]) {
+        self.lines += 1;
+        let both = [&output.stdout[..], &output.stderr[..]].map(String::from_utf8_lossy).join("\n");
+        let text = folded(&both);
+        let missing: Vec<&&str> = holds.iter().filter(|part| !text.contains(&folded(part))).collect();
+        if output.status.code() != Some(exit) || !missing.is_empty() {
+            self.failures.push(format!("heroku {line}: ended with {:?}, lacks {missing:?}:\n{both}", output.status.code()));
+        }
+    }
+
+    /// Says how many lines of the table are true; all must be.
+    fn end(self) {
+        let wrong: std::collections::BTreeSet<&str> =
+            self.failures.iter().filter_map(|failure| failure.split(": ").next()).collect();
+        println!("official CLI, {}: {} of {}", self.family, self.lines - wrong.len(), self.lines);
+        assert!(self.failures.is_empty(), "{}", self.failures.join("\n"));
+    }
+}
+
+/// What the API says.
+fn got(platform: &Platform, path: &str) -> Value {
+    platform.api("GET", path, None).json()
+}
+
+fn status(platform: &Platform, path: &str) -> u16 {
+    platform.api("GET", path, None).status
+}
+
+/// Is there one in this list whose field has this value?
+fn has(platform: &Platform, path: &str, field: &str, value: &str) -> bool {
+    got(platform, path).as_array().is_some_and(|list| list.iter().any(|item| item[field] == value))
+}
+
+fn newest_release(platform: &Platform, app: &str) -> Value {
+    let releases = got(platform, &format!("/apps/{app}/releases"));
+    releases.as_array().and_then(|all| all.iter().max_by_key(|r| r["version"].as_u64())).cloned().unwrap_or_default()
+}
