@@ -147,13 +147,13 @@ impl Service {
         self.store().commit(work).await
     }
 
-    /// Those of these apps that there are and that the actor may see (`POST /filters/apps`).
+    /// Those of these apps, by id or name, that there are and that the actor may see (`POST /filters/apps`).
     ///
     /// # Errors
     /// When the store can not be read.
     pub fn apps_by_id(&self, ctx: &Ctx, ids: &[String]) -> Result<Vec<App>> {
         let mut apps = self.apps(ctx)?;
-        apps.retain(|app| ids.contains(&app.id.to_string()));
+        apps.retain(|app| ids.iter().any(|id| *id == app.id.to_string() || *id == app.name));
         Ok(apps)
     }
 }

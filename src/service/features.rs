@@ -30,8 +30,8 @@ impl Service {
     /// `not_found`, `forbidden`.
     pub async fn switch_feature(&self, ctx: &Ctx, app: &str, name: &str, enabled: bool) -> Result<(App, &'static Feature)> {
         // Else who may not pass it could switch it off.
-        let action = if find(name)?.name == feature::TWO_FACTOR { Action::Manage } else { Action::Write };
-        let app = self.app_for(ctx, action, app)?;
+        let gated = find(name).is_ok_and(|found| found.name == feature::TWO_FACTOR);
+        let app = self.app_for(ctx, if gated { Action::Manage } else { Action::Write }, app)?;
         let (found, now) = (find(name)?, ctx.now);
         let body = EventBody::FeatureChanged { feature: found.name.into() };
         let app = self

@@ -11,7 +11,7 @@ use std::{
 };
 
 /// The official command line, if the tests have it (`tests/run` installs it).
-fn official() -> Option<PathBuf> {
+pub fn official() -> Option<PathBuf> {
     let found = std::env::var_os("TIDEMILL_TEST_HEROKU").map(PathBuf::from);
     if found.is_none() {
         println!("SKIPPED: the official command line is not here; TIDEMILL_TEST_HEROKU names its program");

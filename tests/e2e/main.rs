@@ -27,6 +27,7 @@ mod import;
 mod isolation;
 mod kill_loop;
 mod load;
+mod matrix;
 mod oauth;
 mod one_offs;
 mod pipelines;

@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 use std::process::{Command, Stdio};
 
 /// The official command line; where it is not installed, the calls that it makes are tested all the same.
-const HEROKU: &str = "/tmp/heroku/node_modules/.bin/heroku";
 pub const PASSWORD: &str = "correct horse battery";
 
 pub fn basic(name: &str, secret: &str) -> String {
@@ -424,9 +423,9 @@ fn a_command_line_is_let_in_by_a_browser() {
 }
 
 /// The official command line in a home of its own.
-fn heroku(platform: &Platform, args: &[&str]) -> Command {
+fn heroku(platform: &Platform, program: &str, args: &[&str]) -> Command {
     let mut command = Command::new("script");
-    let line = std::iter::once(HEROKU).chain(args.iter().copied()).collect::<Vec<_>>().join(" ");
+    let line = std::iter::once(program).chain(args.iter().copied()).collect::<Vec<_>>().join(" ");
     command.args(["-qec", &line, "/dev/null"]).env_clear().env("PATH", std::env::var("PATH").unwrap());
     command.env("HOME", platform.dir.path()).env("HEROKU_HOST", platform.base()).env("HEROKU_API_URL", platform.base());
     command.env("HEROKU_LOGIN_HOST", platform.base()).env("HEROKU_NETRC_WRITE", "true").env("TERM", "dumb");
@@ -436,15 +435,12 @@ fn heroku(platform: &Platform, args: &[&str]) -> Command {
 
 #[test]
 fn the_official_command_line_signs_in_and_out() {
-    if !std::path::Path::new(HEROKU).exists() {
-        println!("SKIPPED: the official command line is not installed");
-        return;
-    }
+    let Some(program) = crate::git_clients::official().map(|path| path.display().to_string()) else { return };
     use std::io::{Read, Write};
     let platform = Platform::start();
     let email = with_password(&platform);
     // By browser: any key opens it.
-    let mut child = heroku(&platform, &["login"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = heroku(&platform, &program, &["login"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut stdout = child.stdout.take().unwrap();
     let seen = std::sync::Arc::new(std::sync::Mutex::new(String::new()));
     let sink = seen.clone();
@@ -473,9 +469,9 @@ fn the_official_command_line_signs_in_and_out() {
     let netrc = std::fs::read_to_string(platform.dir.path().join(".netrc")).unwrap();
     let token = netrc.split("password ").nth(1).unwrap().split_whitespace().next().unwrap().to_string();
     assert_eq!(with(&platform, &token, "GET", "/account", None).status, 200, "{netrc}");
-    let who = heroku(&platform, &["auth:whoami"]).stdin(Stdio::null()).output().unwrap();
+    let who = heroku(&platform, &program, &["auth:whoami"]).stdin(Stdio::null()).output().unwrap();
     assert!(String::from_utf8_lossy(&who.stdout).contains(&email), "{who:?}");
-    let out = heroku(&platform, &["logout"]).stdin(Stdio::null()).output().unwrap();
+    let out = heroku(&platform, &program, &["logout"]).stdin(Stdio::null()).output().unwrap();
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stdout));
     assert_eq!(with(&platform, &token, "GET", "/account", None).status, 401, "logout takes the token back");
     assert_eq!(platform.api("GET", "/account", None).status, 200, "and no other");

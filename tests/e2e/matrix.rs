@@ -1,0 +1,154 @@
+//! Who may do what: every route of an app, for every sort of caller, against a golden file.
+
+use crate::{
+    sign_in::form,
+    support::{Answer, Platform},
+};
+use serde_json::{Value, json};
+use std::fmt::Write;
+
+const PASSWORD: &str = "correct horse battery";
+
+/// Comes by an invitation, as people do; answers the token.
+fn join(platform: &Platform, email: &str, role: &str) -> String {
+    let invited = platform.api("POST", "/members", Some(json!({ "email": email, "role": role })));
+    let link = invited.json()["invite_url"].as_str().unwrap().to_string();
+    let fields = form(&[("name", "X"), ("password", PASSWORD)]);
+    let headers = [("content-type", "application/x-www-form-urlencoded"), ("origin", &platform.base())];
+    let page = platform.request("POST", &link[link.find("/invite/").unwrap()..], &headers, Some(fields));
+    assert_eq!(page.status, 200, "{}", page.text);
+    let token = page.text.split("HRKU-").nth(1).unwrap();
+    format!("HRKU-{}", token.split(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_').next().unwrap())
+}
+
+fn call(platform: &Platform, token: &str, method: &str, path: &str, body: Value) -> Answer {
+    let bearer = format!("Bearer {token}");
+    let headers: Vec<(&str, &str)> = if token.is_empty() { vec![] } else { vec![("authorization", &bearer)] };
+    platform.request(method, path, &headers, (method != "GET").then(|| body.to_string()))
+}
+
+fn narrower(platform: &Platform, token: &str, body: Value) -> String {
+    let made = call(platform, token, "POST", "/oauth/authorizations", body);
+    assert_eq!(made.status, 201, "{}", made.text);
+    made.json()["access_token"]["token"].as_str().unwrap().to_string()
+}
+
+/// A body that has the right shape; most then ask for something that is not there.
+fn body(method: &str, path: &str) -> Value {
+    let end = path.split("{app}").nth(1).unwrap_or("");
+    match (method, end) {
+        ("POST", "/collaborators") => json!({ "user": "nobody@example.com" }),
+        ("PATCH", "/collaborators/{collaborator}") => json!({ "permissions": ["view"] }),
+        ("PATCH", "") if path.starts_with("/teams") => json!({ "locked": false }),
+        ("POST", "/builds") => json!({ "source_blob": { "url": "ftp://none" } }),
+        ("PUT", "/buildpack-installations") | ("PATCH", "/formation") => json!({ "updates": [] }),
+        ("POST", "/releases") => json!({ "release": "999" }),
+        ("PATCH", "/formation/{type}") => json!({ "quantity": 0 }),
+        ("PATCH", "/features/{feature}") => json!({ "enabled": false }),
+        ("PUT", "/health-check") => json!({ "path": "none" }),
+        ("POST", "/dynos" | "/dynos/{dyno}") => json!({ "command": "true" }),
+        ("POST", "/schedules") => json!({ "cron": "none", "command": "true" }),
+        ("POST", "/domains") => json!({ "hostname": "none", "sni_endpoint": null }),
+        ("PATCH", "/domains/{domain}") => json!({ "sni_endpoint": null }),
+        ("POST", "/webhooks") => json!({ "include": ["none"], "level": "none", "url": "none" }),
+        ("POST", "/sni-endpoints") | ("PATCH", "/sni-endpoints/{endpoint}") => {
+            json!({ "certificate_chain": "none", "private_key": "none" })
+        }
+        ("POST", "/log-drains") => json!({ "url": "none" }),
+        ("POST", "/addons") => json!({ "plan": "none" }),
+        ("PATCH", "/addons/{addon}") => json!({ "plan": "none" }),
+        ("PATCH", "/acm") => json!({ "acm_refresh": true }),
+        _ => json!({}),
+    }
+}
+
+/// What the gate said; whatever lies behind it counts as let in.
+fn outcome(answer: &Answer) -> &'static str {
+    match answer.status {
+        401 => "401",
+        403 => "403",
+        404 if answer.text.contains("Couldn't find that app.") => "404",
+        // Looked up with the right to read, before the right to change it is asked for.
+        404 => "none",
+        500.. => "5xx",
+        _ => "in",
+    }
+}
+
+/// The app of ana, which bo and vic share; made again when a call destroyed it.
+fn prepare(platform: &Platform, ana: &str) {
+    if platform.api("GET", "/apps/shop", None).status != 200 {
+        assert_eq!(call(platform, ana, "POST", "/apps", json!({ "name": "shop" })).status, 201);
+        for user in ["bo@example.com", "vic@example.com"] {
+            let shared = call(platform, ana, "POST", "/apps/shop/collaborators", json!({ "user": user }));
+            assert_eq!(shared.status, 201, "{}", shared.text);
+        }
+    }
+}
+
+#[test]
+fn every_route_of_an_app_for_every_caller() {
+    let platform = Platform::start();
+    let (ana, bo) = (join(&platform, "ana@example.com", "member"), join(&platform, "bo@example.com", "member"));
+    let (vic, eve) = (join(&platform, "vic@example.com", "viewer"), join(&platform, "eve@example.com", "member"));
+    prepare(&platform, &ana);
+    let scoped = |scope: &str| narrower(&platform, &ana, json!({ "scope": [scope] }));
+    let callers = [
+        ("nobody", String::new()),
+        ("stranger", eve.clone()),
+        ("viewer", vic),
+        ("collaborator", bo),
+        ("owner", ana.clone()),
+        ("admin", platform.token.clone()),
+        ("identity", scoped("identity")),
+        ("read", scoped("read")),
+        ("write", scoped("write")),
+        ("read-protected", scoped("read-protected")),
+        ("write-protected", scoped("write-protected")),
+    ];
+    let mut table = String::from(
+        "# What the gate says to callers with the app of ana; the last three columns: ana and the names of no app.\n",
+    );
+    let mut calls = 0;
+    for (method, route, _) in ::api::all_routes() {
+        if !route.contains("{app}") {
+            continue;
+        }
+        let method = method.to_uppercase();
+        let sent = body(&method, route);
+        let path = |app: &str| {
+            let named = route.replace("{app}", app);
+            named.split('/').map(|part| if part.starts_with('{') { "none" } else { part }).collect::<Vec<_>>().join("/")
+        };
+        let mut row = format!("{method} {route}:");
+        for (name, token) in &callers {
+            prepare(&platform, &ana);
+            let answer = call(&platform, token, &method, &path("shop"), sent.clone());
+            let said = outcome(&answer);
+            assert!(answer.status < 500, "{method} {route} as {name}: {}", answer.text);
+            assert!(!["nobody", "stranger"].contains(name) || said != "in", "{method} {route} as {name}: {}", answer.text);
+            write!(row, " {name} {said}").unwrap();
+            calls += 1;
+        }
+        prepare(&platform, &ana);
+        let bound = narrower(&platform, &ana, json!({ "app": "shop" }));
+        let answer = call(&platform, &bound, &method, &path("shop"), sent.clone());
+        write!(row, " deploy-token {}", outcome(&answer)).unwrap();
+        for (name, app) in
+            [("unknown", "no-such-app"), ("malformed", "No%20Such%00"), ("id", "00000000-0000-4000-8000-000000000000")]
+        {
+            let answer = call(&platform, &ana, &method, &path(app), sent.clone());
+            assert!(answer.status < 500, "{method} {route} {name}: {}", answer.text);
+            write!(row, " {name} {}", outcome(&answer)).unwrap();
+            calls += 1;
+        }
+        table.push_str(&row);
+        table.push('\n');
+    }
+    println!("{calls} calls, {} routes", table.lines().count() - 1);
+    let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/permissions.txt");
+    if std::env::var_os("WRITE_GOLDEN").is_some() {
+        std::fs::write(&golden, &table).unwrap();
+    }
+    assert_eq!(table, std::fs::read_to_string(golden).unwrap(), "the gate changed; look at it, then run with WRITE_GOLDEN=1");
+}
