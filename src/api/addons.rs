@@ -1,13 +1,20 @@
 //! Add-ons, attachments, services, plans (`cli-contract.md` section 2.9). There are none; see `service`.
 
-use crate::{Api, Out, answer::Body, auth::User, list, refs::Named, routes::routes};
+use crate::{
+    Api, Out,
+    answer::{Body, ok},
+    auth::User,
+    list,
+    refs::Named,
+    routes::routes,
+};
 use axum::{
     extract::{Path, State},
     http::HeaderMap,
-    response::Response,
+    response::{IntoResponse, Response},
 };
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use service::{Ctx, Error, Service};
 use std::convert::Infallible;
 
@@ -22,6 +29,7 @@ routes! {
     post "/addons/{addon}/actions/{action}" => addon, "account";
     get "/addons/{addon}/webhooks" => addon, "account";
     get "/users/~/addons" => all, "account";
+    get "/apps/{app}/usage" => usage, "read";
     get "/apps/{app}/addons" => of_app, "read";
     post "/apps/{app}/addons" => create, "write";
     get "/apps/{app}/addons/{addon}" => addon_of_app, "read";
@@ -62,6 +70,12 @@ fn none(headers: &HeaderMap) -> Result<Response, crate::error::Failure> {
 async fn all(State(service): Api, User(ctx): User, headers: HeaderMap) -> Out {
     service.ask_for_addons(&ctx)?;
     none(&headers)
+}
+
+/// What the add-ons of an app have used: there are none.
+async fn usage(State(service): Api, User(ctx): User, Path(app): Path<String>) -> Out {
+    service.app(&ctx, &app)?;
+    Ok(ok(json!({ "addons": [] }))?.into_response())
 }
 
 async fn of_app(State(service): Api, User(ctx): User, Path(app): Path<String>, headers: HeaderMap) -> Out {

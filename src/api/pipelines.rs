@@ -20,7 +20,7 @@ use axum::{
 use domain::{Stage, pipeline::Owner};
 use serde::Deserialize;
 use serde_json::Value;
-use service::{Error, NewPipeline, OwnerRef};
+use service::{Error, NewPipeline, OwnerRef, Service};
 use std::collections::BTreeMap;
 use wire::{IdRef, time};
 
@@ -63,15 +63,16 @@ fn shown(pipeline: &domain::Pipeline) -> wire::Pipeline {
     }
 }
 
-fn shown_coupling(coupling: &domain::Coupling) -> wire::PipelineCoupling {
-    wire::PipelineCoupling {
+fn shown_coupling(service: &Service, coupling: &domain::Coupling) -> Result<wire::PipelineCoupling, Error> {
+    Ok(wire::PipelineCoupling {
         id: coupling.id,
         app: IdRef { id: coupling.app.0 },
-        pipeline: IdRef { id: coupling.pipeline.0 },
+        // `apps:info` shows the name (`cli-contract.md` section 2.2).
+        pipeline: wire::NameRef { id: coupling.pipeline.0, name: service.pipeline_name(coupling.pipeline)? },
         stage: coupling.stage.as_str().into(),
         created_at: time(coupling.created_at.0),
         updated_at: time(coupling.updated_at.0),
-    }
+    })
 }
 
 fn stage_of(text: &str) -> Result<Stage, Error> {
@@ -200,31 +201,32 @@ struct Couple {
 async fn couple(State(service): Api, User(ctx): User, Body(body): Body<Couple>) -> Out {
     let (app, pipeline) = (needed(body.app, "app")?, needed(body.pipeline, "pipeline")?);
     let coupling = service.create_coupling(&ctx, &app, &pipeline, stage_of(&body.stage)?).await?;
-    Ok(created(shown_coupling(&coupling))?.into_response())
+    Ok(created(shown_coupling(&service, &coupling)?)?.into_response())
 }
 
-fn page(headers: &HeaderMap, found: &[domain::Coupling]) -> Out {
-    list::page(headers, &found.iter().map(shown_coupling).collect::<Vec<_>>(), &["id", "created_at", "updated_at"])
+fn page(service: &Service, headers: &HeaderMap, found: &[domain::Coupling]) -> Out {
+    let shown: Result<Vec<_>, Error> = found.iter().map(|coupling| shown_coupling(service, coupling)).collect();
+    list::page(headers, &shown?, &["id", "created_at", "updated_at"])
 }
 
 async fn couplings(State(service): Api, User(ctx): User, Path(id): Path<String>, headers: HeaderMap) -> Out {
-    page(&headers, &service.couplings(&ctx, Some(&id), None)?)
+    page(&service, &headers, &service.couplings(&ctx, Some(&id), None)?)
 }
 
 async fn all_couplings(State(service): Api, User(ctx): User, headers: HeaderMap) -> Out {
-    page(&headers, &service.couplings(&ctx, None, None)?)
+    page(&service, &headers, &service.couplings(&ctx, None, None)?)
 }
 
 async fn team_couplings(State(service): Api, User(ctx): User, Path(team): Path<String>, headers: HeaderMap) -> Out {
-    page(&headers, &service.couplings(&ctx, None, Some(&team))?)
+    page(&service, &headers, &service.couplings(&ctx, None, Some(&team))?)
 }
 
 async fn coupling(State(service): Api, User(ctx): User, Path(id): Path<String>) -> Out {
-    Ok(ok(shown_coupling(&service.coupling(&ctx, &id)?))?.into_response())
+    Ok(ok(shown_coupling(&service, &service.coupling(&ctx, &id)?)?)?.into_response())
 }
 
 async fn coupling_of(State(service): Api, User(ctx): User, Path(app): Path<String>) -> Out {
-    Ok(ok(shown_coupling(&service.coupling_of(&ctx, &app)?))?.into_response())
+    Ok(ok(shown_coupling(&service, &service.coupling_of(&ctx, &app)?)?)?.into_response())
 }
 
 #[derive(Deserialize)]
@@ -237,9 +239,9 @@ async fn move_app(State(service): Api, User(ctx): User, Path(id): Path<String>, 
         Some(stage) => service.change_coupling(&ctx, &id, Some(stage_of(&stage)?)).await?,
         None => service.coupling(&ctx, &id)?,
     };
-    Ok(ok(shown_coupling(&coupling))?.into_response())
+    Ok(ok(shown_coupling(&service, &coupling)?)?.into_response())
 }
 
 async fn uncouple(State(service): Api, User(ctx): User, Path(id): Path<String>) -> Out {
-    Ok(ok(shown_coupling(&service.change_coupling(&ctx, &id, None).await?))?.into_response())
+    Ok(ok(shown_coupling(&service, &service.change_coupling(&ctx, &id, None).await?)?)?.into_response())
 }

@@ -54,7 +54,6 @@ const CANCEL: &str =
     "Builds can not be cancelled; each ends at the time limit of builds at the latest, and the next one waits for it.";
 const SLUGS: &str =
     "Slugs are made by builds: push with git, or POST /apps/APP/builds; POST /apps/APP/releases takes the id of a slug.";
-const USAGE: &str = "Usage is not counted for add-ons; GET /apps/APP/formation says what an app takes.";
 
 /// The rows; the first that fits counts.
 pub const REFUSALS: &[Refusal] = &[
@@ -62,7 +61,6 @@ pub const REFUSALS: &[Refusal] = &[
     ("DELETE", "/apps/{}/build-cache", 404, "not_found", CACHE),
     ("DELETE", "/apps/{}/builds/{}", 422, "invalid_params", CANCEL),
     ("POST", "/apps/{}/slugs", 404, "not_found", SLUGS),
-    ("GET", "/apps/{}/usage", 404, "not_found", USAGE),
     ("POST", "/spaces", 422, "invalid_params", SPACES),
     ("*", "/spaces/**", 404, "not_found", SPACES),
     ("GET", "/teams/{}/spaces", 404, "not_found", SPACES),

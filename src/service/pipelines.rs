@@ -131,6 +131,14 @@ impl Service {
         Ok(seen)
     }
 
+    /// Name of a pipeline, for showing; empty when it is gone.
+    ///
+    /// # Errors
+    /// When the store can not be read.
+    pub fn pipeline_name(&self, id: PipelineId) -> Result<String> {
+        Ok(self.store().get(&tables::PIPELINES, &id)?.map(|pipeline| pipeline.name).unwrap_or_default())
+    }
+
     /// One pipeline.
     ///
     /// # Errors

@@ -31,7 +31,7 @@ pub struct Pipeline {
 pub struct PipelineCoupling {
     pub id: Uuid,
     pub app: IdRef,
-    pub pipeline: IdRef,
+    pub pipeline: NameRef,
     pub stage: String,
     pub created_at: String,
     pub updated_at: String,
