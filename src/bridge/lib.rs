@@ -45,15 +45,12 @@ pub enum BridgeError {
     System(String),
 }
 
-/// Whom to trust for the server.
-#[derive(Clone, Debug)]
-pub enum Trust {
-    /// Whom this computer trusts.
-    System,
-    /// The authorities in a PEM text, and no other.
-    Authorities(String),
-    /// The certificate with this SHA-256, in hexadecimal digits.
-    Certificate(String),
+/// Whom to trust for the server; decided by who knows how the user signed in.
+pub struct Trust {
+    /// For requests.
+    pub config: Arc<rustls::ClientConfig>,
+    /// For the one certificate with this SHA-256, in hexadecimal digits: that of attached dynos, which the API tells.
+    pub pinned: fn(&str) -> Result<rustls::ClientConfig, rustls::Error>,
 }
 
 /// The server, and the token that it takes.
@@ -103,7 +100,7 @@ impl Bridge {
     /// # Errors
     /// See [`BridgeError`].
     pub async fn bind(target: Target) -> Result<Self, BridgeError> {
-        let upstream = upstream::Upstream::new(&target.base, &target.trust)?;
+        let upstream = upstream::Upstream::new(&target.base, target.trust)?;
         let usual_port = usual_port(&target.base);
         // Another user's program may sit on it; nothing is sent there, since everybody is told the port that it is.
         let socket = match TcpListener::bind((Ipv4Addr::LOCALHOST, usual_port)).await {

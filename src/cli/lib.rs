@@ -22,7 +22,9 @@ mod topics;
 mod verb;
 
 use failure::Result;
-use std::process::ExitCode;
+use std::{process::ExitCode, sync::Arc};
+
+pub use tls::pinned;
 
 /// The server that the user is signed in to.
 pub struct SignedIn {
@@ -30,10 +32,8 @@ pub struct SignedIn {
     pub base: String,
     /// The token.
     pub token: String,
-    /// Authorities to trust for it and no others, as PEM, when they were given.
-    pub authorities: Option<String>,
-    /// SHA-256 of the one certificate to trust for it, when it was confirmed at sign-in.
-    pub certificate: Option<String>,
+    /// Trusts as the user said: the system's authorities, given ones, or one confirmed certificate.
+    pub tls: Arc<rustls::ClientConfig>,
 }
 
 /// The server that the user is signed in to: by environment, or by the last sign-in.
@@ -43,12 +43,8 @@ pub struct SignedIn {
 pub fn signed_in() -> std::result::Result<SignedIn, (String, u8)> {
     let found = || -> Result<SignedIn> {
         let (base, token) = client::known_server(None)?;
-        let (authorities, certificate) = match client::trust(&args::Global::default(), &base)? {
-            tls::Trust::System => (None, None),
-            tls::Trust::Authorities(pem) => (Some(pem), None),
-            tls::Trust::Certificate(fingerprint) => (None, Some(fingerprint)),
-        };
-        Ok(SignedIn { base, token, authorities, certificate })
+        let tls = Arc::new(tls::client_config(&client::trust(&args::Global::default(), &base)?)?);
+        Ok(SignedIn { base, token, tls })
     };
     found().map_err(|failure| (failure.text, failure.exit))
 }

@@ -1,13 +1,15 @@
 //! Whom to trust: the authorities of this system, those of a file, or one certificate that was confirmed at sign-in.
 
 use crate::failure::{Failure, Result};
+use base64::{Engine, engine::general_purpose::STANDARD};
 use ring::digest::{SHA256, digest};
 use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned,
+    ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme, StreamOwned,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
-    pki_types::{CertificateDer, ServerName, UnixTime},
+    pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
 };
+use rustls_platform_verifier::BuilderVerifierExt;
 use std::{
     io::{Read, Write},
     net::{TcpStream, ToSocketAddrs},
@@ -23,6 +25,7 @@ use ureq::unversioned::{
 use ureq::{Agent, tls};
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+const NO_CERTIFICATE: &str = "The file given by --ca has no certificate in it; it must be a PEM file.";
 
 /// Whom to trust for one server.
 #[derive(Clone, Debug, Default)]
@@ -52,7 +55,7 @@ pub fn agent(trust: &Trust) -> Result<Agent> {
             let found = tls::parse_pem(pem.as_bytes()).filter_map(std::result::Result::ok);
             let all: Vec<_> = found.filter_map(|i| if let tls::PemItem::Certificate(c) = i { Some(c) } else { None }).collect();
             if all.is_empty() {
-                return Err(Failure::usage("The file given by --ca has no certificate in it; it must be a PEM file."));
+                return Err(Failure::usage(NO_CERTIFICATE));
             }
             let roots = tls::RootCerts::Specific(Arc::new(all));
             builder.tls_config(tls::TlsConfig::builder().root_certs(roots).build()).build().into()
@@ -111,18 +114,30 @@ pub fn shown_by(base: &str) -> Result<Vec<u8>> {
 
 /// `-----BEGIN CERTIFICATE-----`, for git.
 pub fn pem(der: &[u8]) -> String {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for chunk in der.chunks(3) {
-        let bytes = [chunk[0], *chunk.get(1).unwrap_or(&0), *chunk.get(2).unwrap_or(&0)];
-        let number = u32::from_be_bytes([0, bytes[0], bytes[1], bytes[2]]);
-        for place in 0..4 {
-            let letter = LETTERS[(number >> (18 - 6 * place)) as usize & 63] as char;
-            text.push(if place <= chunk.len() { letter } else { '=' });
-        }
-    }
+    let text = STANDARD.encode(der);
     let lines: Vec<&str> = text.as_bytes().chunks(64).filter_map(|l| std::str::from_utf8(l).ok()).collect();
     format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
+}
+
+/// TLS that trusts so, for connections below HTTP.
+///
+/// # Errors
+/// When the PEM text has no certificate, or the system's authorities can not be read.
+pub fn client_config(trust: &Trust) -> Result<ClientConfig> {
+    let failed = |e: rustls::Error| Failure::failed(format!("TLS can not be set up: {e}"));
+    let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().map_err(failed)?;
+    match trust {
+        Trust::System => Ok(builder.with_platform_verifier().map_err(failed)?.with_no_client_auth()),
+        Trust::Authorities(pem) => {
+            let mut roots = RootCertStore::empty();
+            roots.add_parsable_certificates(CertificateDer::pem_slice_iter(pem.as_bytes()).filter_map(std::result::Result::ok));
+            if roots.is_empty() {
+                return Err(Failure::usage(NO_CERTIFICATE));
+            }
+            Ok(builder.with_root_certificates(roots).with_no_client_auth())
+        }
+        Trust::Certificate(fingerprint) => pinned(fingerprint).map_err(failed),
+    }
 }
 
 fn provider() -> Arc<CryptoProvider> {

@@ -64,8 +64,8 @@ fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Fail
 
 /// A bridge to the server that the user is signed in to, with its folder.
 async fn opened() -> Result<(Bridge, Place), Failure> {
-    let cli::SignedIn { base, token, authorities, certificate } = cli::signed_in()?;
-    let trust = authorities.map(Trust::Authorities).or(certificate.map(Trust::Certificate)).unwrap_or(Trust::System);
+    let cli::SignedIn { base, token, tls } = cli::signed_in()?;
+    let trust = Trust { config: tls, pinned: cli::pinned };
     let bridge = Bridge::bind(Target { base, token, trust }).await.map_err(failed)?;
     let place = Place::make(&bridge).map_err(failed)?;
     Ok((bridge, place))
