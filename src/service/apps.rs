@@ -284,7 +284,7 @@ fn remove_rows(tx: &mut Tx, app: &App) -> Result<()> {
     for schedule in tx.scan(&tables::SCHEDULES, &())?.into_iter().filter(|s| s.app == id) {
         tx.delete(&tables::SCHEDULES, &schedule.id);
     }
-    crate::couplings::remove(tx, id)?;
+    crate::couplings::remove(tx, id);
     tx.delete_all(&tables::WEBHOOKS, &id)?;
     tx.delete_all(&tables::WEBHOOK_EVENTS, &id)?;
     tx.delete_all(&tables::DELIVERIES, &id)?;

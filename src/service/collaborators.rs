@@ -1,7 +1,7 @@
 //! Who works on somebody else's app, and apps that change hands.
 
 use crate::{
-    Action, Actor, Ctx, Error, On, Result, Service, access, find_app,
+    Action, Actor, Ctx, Error, Kind, On, Result, Service, access, find_app,
     people::{find_account, known_account},
     teams::find_team,
 };
@@ -170,7 +170,12 @@ impl Service {
     /// `forbidden` unless the actor manages the app and may make apps in the team; `not_found`, `invalid_params`.
     pub async fn give_app(&self, ctx: &Ctx, app: &str, to: &str) -> Result<App> {
         let app = self.app_for(ctx, Action::Manage, app)?;
-        let team = if to.contains('@') { None } else { find_team(self.store(), to).ok() };
+        // What is no team is a person: by e-mail, or by id.
+        let team = match find_team(self.store(), to) {
+            Ok(team) => Some(team),
+            Err(e) if e.kind == Kind::NotFound => None,
+            Err(e) => return Err(e),
+        };
         if let Some(team) = &team {
             access::check(self.store(), ctx, Action::Create, On::Team(team.id))?;
         }

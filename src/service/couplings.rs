@@ -22,12 +22,8 @@ pub(crate) fn apps_of(rows: &impl ReadRows, pipeline: PipelineId) -> Result<Vec<
 }
 
 /// Takes an app out of its pipeline, if it has one. The caller appends the event.
-pub(crate) fn remove(tx: &mut Tx, app: AppId) -> Result<()> {
-    if let Some(coupling) = tx.get(&tables::COUPLINGS, &app)? {
-        tx.delete(&tables::COUPLING_BY_PIPELINE, &(coupling.pipeline, app));
-        tx.delete(&tables::COUPLINGS, &app);
-    }
-    Ok(())
+pub(crate) fn remove(tx: &mut Tx, app: AppId) {
+    tx.delete(&tables::COUPLINGS, &app);
 }
 
 /// Puts an app into a pipeline, in the transaction of whoever asks.
@@ -43,7 +39,6 @@ pub(crate) fn add(tx: &mut Tx, ctx: &Ctx, app: AppId, pipeline: PipelineId, stag
     let coupling =
         Coupling { id: Uuid::new_v4(), app: app.id, pipeline: pipeline.id, stage, created_at: ctx.now, updated_at: ctx.now };
     tx.put(&tables::COUPLINGS, &app.id, &coupling)?;
-    tx.put(&tables::COUPLING_BY_PIPELINE, &(pipeline.id, app.id), &tables::Present {})?;
     tx.event(ctx.now, Some(app.id), ctx.origin(), EventBody::CouplingChanged { pipeline: pipeline.id })?;
     Ok(coupling)
 }
@@ -138,7 +133,7 @@ impl Service {
                     row.updated_at = ctx.now;
                     tx.put(&tables::COUPLINGS, &row.app, &row)?;
                 }
-                None => remove(tx, row.app)?,
+                None => remove(tx, row.app),
             }
             let body = EventBody::CouplingChanged { pipeline: row.pipeline };
             tx.event(ctx.now, Some(row.app), ctx.origin(), body)?;

@@ -5,9 +5,9 @@ use crate::{
     auth::{NewToken, add_account, add_token, check_email, drop_token, hash, random_letters},
     clients,
     passwords::{check_password, put_password},
-    sessions,
+    pipelines, sessions,
 };
-use domain::{Account, AccountId, EventBody, Membership, Role, TeamId, team::Invitation};
+use domain::{Account, AccountId, EventBody, Membership, Role, TeamId, pipeline::Owner, team::Invitation};
 use store::{ReadRows, Tx, tables};
 use uuid::Uuid;
 
@@ -147,7 +147,7 @@ impl Service {
     /// Takes somebody, or oneself, off this installation, with tokens, places in teams and shares.
     ///
     /// # Errors
-    /// `conflict` while the person owns apps (they are named) or is the only admin; `forbidden`, `not_found`.
+    /// `conflict` while the person owns apps or pipelines (they are named) or is the only admin; `forbidden`, `not_found`.
     pub async fn remove_account(&self, ctx: &Ctx, who: &str) -> Result<Account> {
         let account = self.account_of(ctx, who)?;
         access::check(self.store(), ctx, Action::ManageAccount, On::Platform)?;
@@ -156,11 +156,13 @@ impl Service {
             .commit(move |tx| {
                 let account = find_account(tx, &account.id.to_string())?;
                 let apps = tx.scan(&tables::APPS, &())?;
-                let owned: Vec<_> =
-                    apps.iter().filter(|a| a.team.is_none() && a.owner == account.id).map(|a| a.name.as_str()).collect();
+                let of_account = apps.iter().filter(|a| a.team.is_none() && a.owner == account.id);
+                let mut owned: Vec<_> = of_account.map(|a| a.name.clone()).collect();
+                owned.extend(pipelines::names_of(tx, Owner::User(account.id))?);
                 if !owned.is_empty() {
                     return Err(Error::conflict(format!(
-                        "{} owns {}; transfer or destroy them first: tidemill apps:transfer E-MAIL -a APP",
+                        "{} owns {}; hand them over or destroy them first: tidemill apps:transfer E-MAIL -a APP, or \
+                         pipelines:transfer PIPELINE E-MAIL",
                         account.email,
                         owned.join(", ")
                     )));
@@ -168,6 +170,9 @@ impl Service {
                 keeps_an_admin(tx, account.id)?;
                 for app in &apps {
                     tx.delete(&tables::COLLABORATORS, &(app.id, account.id));
+                }
+                for offer in tx.scan(&tables::TRANSFERS, &())?.into_iter().filter(|t| t.recipient == account.id) {
+                    tx.delete(&tables::TRANSFERS, &offer.id);
                 }
                 for team in tx.scan(&tables::TEAMS, &())? {
                     tx.delete(&tables::MEMBERS, &(team.id, account.id));

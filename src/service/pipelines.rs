@@ -80,6 +80,12 @@ fn put(tx: &mut Tx, ctx: &Ctx, pipeline: &mut Pipeline) -> Result<()> {
     Ok(())
 }
 
+/// Names of the pipelines that somebody, or a team, owns.
+pub(crate) fn names_of(rows: &impl ReadRows, owner: Owner) -> Result<Vec<String>> {
+    let all = rows.scan(&tables::PIPELINES, &())?;
+    Ok(all.into_iter().filter(|pipeline| pipeline.owner == owner).map(|pipeline| pipeline.name).collect())
+}
+
 impl Service {
     /// A pipeline by id or name, if the actor may do `action` with it.
     pub(crate) fn pipeline_for(&self, ctx: &Ctx, action: Action, id_or_name: &str) -> Result<Pipeline> {
@@ -178,7 +184,7 @@ impl Service {
         let work = move |tx: &mut Tx| {
             let pipeline = find(tx, &id.to_string())?;
             for coupling in couplings::of(tx, id)? {
-                couplings::remove(tx, coupling.app)?;
+                couplings::remove(tx, coupling.app);
             }
             for promotion in tx.scan(&tables::PROMOTIONS, &())?.into_iter().filter(|p| p.pipeline == id) {
                 tx.delete(&tables::PROMOTIONS, &promotion.id);

@@ -3,8 +3,9 @@
 use crate::{
     Action, Actor, Ctx, Error, On, Result, Service, access,
     people::{join, known_account},
+    pipelines,
 };
-use domain::{Account, App, EventBody, Membership, Role, Team, TeamId, names};
+use domain::{Account, App, EventBody, Membership, Role, Team, TeamId, names, pipeline::Owner};
 use store::{ReadRows, Tx, tables};
 use uuid::Uuid;
 
@@ -138,20 +139,21 @@ impl Service {
             .await
     }
 
-    /// Removes a team without apps.
+    /// Removes a team that owns nothing.
     ///
     /// # Errors
-    /// `conflict` while it has apps, which are named; `not_found`, `forbidden`.
+    /// `conflict` while it has apps or pipelines, which are named; `not_found`, `forbidden`.
     pub async fn destroy_team(&self, ctx: &Ctx, team: &str) -> Result<Team> {
         let team = self.team_for(ctx, Action::Manage, team)?;
         let ctx = ctx.clone();
         self.store()
             .commit(move |tx| {
                 let apps = tx.scan(&tables::APPS, &())?;
-                let owned: Vec<_> = apps.iter().filter(|a| a.team == Some(team.id)).map(|a| a.name.as_str()).collect();
+                let mut owned: Vec<_> = apps.iter().filter(|a| a.team == Some(team.id)).map(|a| a.name.clone()).collect();
+                owned.extend(pipelines::names_of(tx, Owner::Team(team.id))?);
                 if !owned.is_empty() {
                     return Err(Error::conflict(format!(
-                        "The team {} has apps: {}. Transfer or destroy them first.",
+                        "The team {} owns {}. Hand them over or destroy them first.",
                         team.name,
                         owned.join(", ")
                     )));

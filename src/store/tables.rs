@@ -120,8 +120,6 @@ tables! {
     PIPELINE_BY_NAME = 41, "pipeline_by_name", String => PipelineId;
     /// The place of an app in its only pipeline.
     COUPLINGS = 42, "coupling", AppId => Coupling;
-    /// Apps of a pipeline.
-    COUPLING_BY_PIPELINE = 43, "coupling_by_pipeline", (PipelineId, AppId) => Present;
     /// Promotions.
     PROMOTIONS = 44, "promotion", Uuid => Promotion;
     /// App setups.

@@ -10,7 +10,7 @@ use std::fmt::Write;
 const PASSWORD: &str = "correct horse battery";
 
 /// Comes by an invitation, as people do; answers the token.
-fn join(platform: &Platform, email: &str, role: &str) -> String {
+pub fn join(platform: &Platform, email: &str, role: &str) -> String {
     let invited = platform.api("POST", "/members", Some(json!({ "email": email, "role": role })));
     let link = invited.json()["invite_url"].as_str().unwrap().to_string();
     let fields = form(&[("name", "X"), ("password", PASSWORD)]);
@@ -21,7 +21,7 @@ fn join(platform: &Platform, email: &str, role: &str) -> String {
     format!("HRKU-{}", token.split(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_').next().unwrap())
 }
 
-fn call(platform: &Platform, token: &str, method: &str, path: &str, body: Value) -> Answer {
+pub fn call(platform: &Platform, token: &str, method: &str, path: &str, body: Value) -> Answer {
     let bearer = format!("Bearer {token}");
     let headers: Vec<(&str, &str)> = if token.is_empty() { vec![] } else { vec![("authorization", &bearer)] };
     platform.request(method, path, &headers, (method != "GET").then(|| body.to_string()))
