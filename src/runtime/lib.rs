@@ -118,7 +118,7 @@ pub struct Exec {
 }
 
 /// How long a process may take what it was sent after who sent it has left.
-const LAST_INPUT_LIMIT: std::time::Duration = std::time::Duration::from_secs(1);
+pub(crate) const LAST_INPUT_LIMIT: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Passes input on until there is no more, or a little longer than until who sent it has `gone`. False when it stands still,
 /// because the process takes none.

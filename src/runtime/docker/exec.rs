@@ -7,7 +7,7 @@ use super::{
     images::INIT_DIR,
     process,
 };
-use crate::{Exec, Input, Running, RuntimeError, pass_until};
+use crate::{Exec, Input, LAST_INPUT_LIMIT, Running, RuntimeError, pass_until};
 use bollard::{
     container::AttachContainerResults,
     exec::{StartExecOptions, StartExecResults},
@@ -92,8 +92,9 @@ pub async fn exec(engine: &Arc<Engine>, container: &str, exec: Exec) -> Result<R
     Ok(Running { input, output: receiver, exit })
 }
 
-/// Passes input on. When both ends were dropped the connection is closed, by which the process is hung up; one that takes no
-/// input would not notice and is told by `hang_up`.
+/// Passes input on. When both ends were dropped the connection is closed, by which the process is hung up. Where it takes no
+/// input, that end may stand behind what is not taken, in whichever buffer: then it is told by `hang_up`. The caller ends this
+/// when the process has ended.
 async fn talk(
     mut queue: mpsc::Receiver<Input>,
     mut to: impl AsyncWrite + Unpin,
@@ -107,16 +108,19 @@ async fn talk(
             }
         }
     };
-    if !pass_until(passing, output.closed()).await {
-        hang_up.await;
-    }
+    let passed = pass_until(passing, output.closed()).await;
     output.closed().await;
     let _ = to.shutdown().await; // closed is closed
+    if passed {
+        tokio::time::sleep(LAST_INPUT_LIMIT).await;
+    }
+    hang_up.await;
 }
 
 async fn hang_up(engine: Arc<Engine>, id: String, container: String) {
     let Ok(docker) = engine.docker() else { return };
-    let pid = docker.inspect_exec(&id).await.ok().and_then(|about| about.pid).and_then(|pid| i32::try_from(pid).ok());
+    let about = docker.inspect_exec(&id).await.ok().filter(|about| about.running == Some(true));
+    let pid = about.and_then(|about| about.pid).and_then(|pid| i32::try_from(pid).ok());
     if !pid.is_some_and(|pid| process::send(pid, &container, HANG_UP)) {
         tracing::debug!(%container, "runtime.hang_up: it has ended, or is not on this host");
     }

@@ -116,6 +116,8 @@ struct Init {
     line: Vec<u8>,
     for_program: VecDeque<u8>,
     input_over: bool,
+    /// The further process was told that nobody is there any more.
+    hung_up: bool,
     outgoing: VecDeque<Vec<u8>>,
     outgoing_bytes: usize,
     /// Bytes of the first of `outgoing` that are written.
@@ -194,6 +196,7 @@ fn begin(options: Options) -> std::io::Result<Option<Init>> {
         line: Vec::new(),
         for_program: VecDeque::new(),
         input_over: false,
+        hung_up: false,
         outgoing: VecDeque::new(),
         outgoing_bytes: 0,
         written: 0,
@@ -281,10 +284,16 @@ impl Init {
                 self.stopping |= number - FIRST_REAL_TIME == sys::SIGKILL;
                 sys::send(-1, number - FIRST_REAL_TIME);
             }
-            FIRST_REAL_TIME if !self.options.cage && self.status.is_none() => {
-                sys::send(-self.main, sys::SIGHUP);
-            }
+            FIRST_REAL_TIME if !self.options.cage => self.hang_up(),
             _ => {}
+        }
+    }
+
+    /// Once, though both the end of the input and a signal may tell.
+    fn hang_up(&mut self) {
+        if self.status.is_none() && !self.hung_up {
+            self.hung_up = true;
+            sys::send(-self.main, sys::SIGHUP);
         }
     }
 
@@ -404,8 +413,8 @@ impl Init {
             match stdin.read(&mut buffer) {
                 Ok(0) => {
                     self.stdin = None;
-                    if !self.options.cage && self.status.is_none() {
-                        sys::send(-self.main, sys::SIGHUP); // whoever had started it is gone
+                    if !self.options.cage {
+                        self.hang_up(); // whoever had started it is gone
                     }
                 }
                 Ok(n) => {

@@ -118,20 +118,24 @@ pub async fn exec_who_goes_away_hangs_it_up(world: &World) {
     // The shell says what its `sleep` died of; with nobody to hear it that would be SIGPIPE, which may come before the trap.
     let script = "trap 'touch /tmp/hung-up; exit' HUP; echo ready; exec > /dev/null 2>&1; while :; do sleep 0.05; done";
     let terminal = Stdio::Terminal(Window::default());
-    for (stdio, stalled) in [(Stdio::Pipes, false), (terminal, false), (Stdio::Pipes, true)] {
+    // Nothing; what a queue on the way takes, which then stands still before the end of it; and more than all of them take.
+    const PIECE_BYTES: usize = 16 << 10;
+    let sent = [(Stdio::Pipes, 0), (terminal, 0), (Stdio::Pipes, 14), (Stdio::Pipes, 24), (Stdio::Pipes, usize::MAX)];
+    for (stdio, pieces) in sent {
         let mut running = world.runtime.exec(id, command(script, stdio)).await.unwrap();
         assert!(running.output.recv().await.unwrap().starts_with(b"ready"));
-        // It reads nothing: what it is sent fills every queue on the way.
-        let input = vec![b'x'; 16 << 10];
-        let mut more = stalled;
-        while more {
+        // It reads nothing.
+        let input = vec![b'x'; PIECE_BYTES];
+        for _ in 0..pieces {
             let sent = running.input.send(Input::Bytes(input.clone().into()));
-            more = timeout(Duration::from_millis(300), sent).await.is_ok();
+            if timeout(Duration::from_millis(300), sent).await.is_err() {
+                break;
+            }
         }
         drop(running);
         let script = "for n in $(seq 200); do [ -e /tmp/hung-up ] && rm /tmp/hung-up && exit 0; sleep 0.05; done; exit 1";
         let running = world.runtime.exec(id, command(script, Stdio::Pipes)).await.unwrap();
-        assert_eq!(finish(running).await.1, Some(0), "{stdio:?} {stalled}");
+        assert_eq!(finish(running).await.1, Some(0), "{stdio:?}, {pieces} pieces");
     }
     world.runtime.remove(id).await.unwrap();
 }
