@@ -8,9 +8,11 @@ mod heroku;
 mod host;
 mod install;
 mod serve;
+mod sockets;
 mod ssh;
 mod stack;
 mod static_site;
+mod watchdog;
 mod wiring;
 
 use std::{path::Path, process::ExitCode};

@@ -19,30 +19,19 @@ pub struct Ssh {
 }
 
 impl Ssh {
-    /// Takes the own address, if one is configured, before anything else is done.
-    pub async fn bind(address: Option<SocketAddr>) -> Result<Option<TcpListener>> {
-        match address {
-            Some(address) => {
-                let socket = TcpListener::bind(address).await.with_context(|| format!("listen on {address} for SSH"))?;
-                Ok(Some(socket))
-            }
-            None => Ok(None),
-        }
-    }
-
     /// Reads or makes the host key, and serves `socket` from now on.
     pub fn start(
         receiver: Receiver,
         data: &Path,
         domain: &str,
         platform: SocketAddr,
-        socket: Option<TcpListener>,
+        socket: Option<std::net::TcpListener>,
     ) -> Result<Self> {
         let server = SshServer::new(receiver, &data.join(HOST_KEY)).context("start git over SSH")?;
         let port = match socket {
             Some(socket) => {
                 let port = socket.local_addr()?.port();
-                tokio::spawn(server.clone().listen(socket));
+                tokio::spawn(server.clone().listen(TcpListener::from_std(socket)?));
                 port
             }
             None => platform.port(),

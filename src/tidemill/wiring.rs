@@ -3,7 +3,9 @@
 use crate::{
     clock::SystemClock,
     config::{Config, Driver},
+    sockets::Sockets,
     ssh::Ssh,
+    watchdog,
 };
 use anyhow::{Context, Result};
 use axum::body::Body as AxumBody;
@@ -58,7 +60,7 @@ pub struct Platform {
     logs: Logs,
     shutdown: Shutdown,
     router_runtime: tokio::runtime::Runtime,
-    listening: tokio::task::JoinHandle<bool>,
+    listening: Vec<tokio::task::JoinHandle<bool>>,
     config: Config,
 }
 
@@ -235,9 +237,9 @@ async fn listen(
 pub async fn start(config: Config) -> Result<Platform> {
     make_data_dir(&config.data_dir)?;
     let data = config.data_dir.canonicalize().context("data directory")?;
-    let socket = TcpListener::bind(config.http).await.with_context(|| format!("listen on {}", config.http))?;
-    let address = socket.local_addr()?;
-    let ssh_socket = Ssh::bind(config.ssh).await?;
+    let Sockets { web, ssh: ssh_socket } = Sockets::take(&config)?;
+    let ports: Vec<_> = web.iter().map(|socket| socket.local_addr()).collect::<Result<_, _>>()?;
+    let address = *ports.first().context("no socket to listen on")?;
     let opening = config.clone();
     // Opening blocks, and commits during migration wait for the writer.
     let meetings = Arc::new(Meetings::default());
@@ -247,7 +249,7 @@ pub async fn start(config: Config) -> Result<Platform> {
     service.set_capacity(config.capacity_bytes()).await.context("write the capacity")?;
     remove_leftovers(&data);
     let mut public_ports = config.public_ports.clone();
-    public_ports.extend((!address.ip().is_loopback()).then_some(address.port()));
+    public_ports.extend(ports.iter().filter(|a| !a.ip().is_loopback()).map(|a| a.port()));
     let program = Path::new("/proc/self/exe");
     let native = Arc::new(NativeRuntime::new(&data.join("run/dynos"), program, config.dyno_network, public_ports)?);
     let runtime = driver(&config, &data, &native).await?;
@@ -308,10 +310,13 @@ pub async fn start(config: Config) -> Result<Platform> {
         .context("start the router's threads")?;
     let shutdown = Shutdown::new();
     let grace = Duration::from_secs(config.shutdown_s);
-    let std_socket = socket.into_std()?;
-    let doors = Some(doors(certificates.server(&own), &engine, &ssh));
-    let listener = (std_socket, address.port(), doors);
-    let listening = router_runtime.spawn(listen(listener, router, shutdown.clone(), grace));
+    let doors = doors(certificates.server(&own), &engine, &ssh);
+    let listening = web.into_iter().zip(ports).map(|(socket, own)| {
+        let listener = (socket, own.port(), Some(doors.clone()));
+        router_runtime.spawn(listen(listener, router.clone(), shutdown.clone(), grace))
+    });
+    let listening = listening.collect();
+    watchdog::start(router_runtime.handle().clone());
     Ok(Platform { service, address, ssh, engine, store, logs, shutdown, router_runtime, listening, config })
 }
 
@@ -320,8 +325,10 @@ impl Platform {
     pub async fn stop(self) {
         self.shutdown.start();
         self.ssh.close();
-        if !self.listening.await.unwrap_or(false) {
-            tracing::warn!("tidemill.drain_limit: some requests were cut");
+        for listening in self.listening {
+            if !listening.await.unwrap_or(false) {
+                tracing::warn!("tidemill.drain_limit: some requests were cut");
+            }
         }
         self.router_runtime.shutdown_background();
         self.engine.close();
