@@ -8,6 +8,7 @@ mod heroku;
 mod host;
 mod install;
 mod serve;
+mod setup_host;
 mod sockets;
 mod ssh;
 mod stack;
@@ -28,6 +29,8 @@ fn main() -> ExitCode {
         (_, "hold") => runtime::native::hold::main(),
         (_, "serve") => serve::main(),
         (_, "setup-link") => serve::setup_link(),
+        (_, "install") => setup_host::install(),
+        (_, "uninstall") => setup_host::uninstall(),
         (_, "stack:import") => stack::main(),
         (_, "demo") => demo::main(),
         (_, "heroku") => heroku::run(),

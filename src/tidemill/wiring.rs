@@ -109,7 +109,7 @@ pub fn open_service(
     let trust = Trust::new(config.allow_private_targets, config.drain_ca_file.clone());
     let drains = Drains::open(logs.clone(), &data.join("logs/drains"), trust).context("open the log drains")?;
     let outputs = Outputs::open(&data.join("outputs")).context("open the build outputs")?;
-    let sealer = Arc::new(Sealer::load_or_create(&data.join("keys/master.key")).context("open the key")?);
+    let sealer = Arc::new(Sealer::load_or_create(&master_key(data)).context("open the key")?);
     let service = Service::new(service::Parts {
         store: store.clone(),
         logs: logs.clone(),
@@ -131,6 +131,12 @@ pub fn open_service(
         }),
     });
     Ok((service, store, logs, outputs, sealer))
+}
+
+/// The key that seals secrets: handed over by systemd (`LoadCredential=`), else a file of the data directory.
+fn master_key(data: &Path) -> std::path::PathBuf {
+    let handed = std::env::var_os("CREDENTIALS_DIRECTORY").map(|dir| Path::new(&dir).join("master.key"));
+    handed.filter(|file| file.exists()).unwrap_or_else(|| data.join("keys/master.key"))
 }
 
 /// For TLS on the platform's port.

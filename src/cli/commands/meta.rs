@@ -48,6 +48,8 @@ pub const SERVER: Topic = Topic {
     about: "On the server itself",
     verbs: &[
         binary("serve", "Run the platform: see tidemill serve --help"),
+        binary("install", "Install this program as a service of systemd (on the server)"),
+        binary("uninstall", "Take the service away; data and settings stay"),
         binary("demo", "Show it all on this machine: daemon, app, push, page"),
         binary("setup-link", "Print a one-time link for the first admin (on the server, daemon stopped)"),
     ],
