@@ -45,6 +45,7 @@ pub use access::{Action, Grant, On, may, rights_on, role_in};
 pub use apps::{AppChange, NewApp};
 pub use auth::SetupSecret;
 pub use builds::NewBuild;
+pub use capacity::Promise;
 pub use clients::{ClientChange, Consent, Issued, Request};
 pub use collaborators::Shared;
 pub use config::{read_config, write_config};

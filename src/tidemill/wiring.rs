@@ -171,7 +171,7 @@ fn control(app: axum::Router) -> Control {
 fn pages(config: &Config, service: &Service, receiver: git::Receiver) -> axum::Router {
     let settings = api::Settings { calls_per_hour: config.rate_limit_per_hour };
     let api = api::router(service.clone(), settings);
-    git::router(receiver).merge(dashboard::router(service.clone())).fallback_service(api)
+    git::router(receiver).fallback_service(dashboard::router(service.clone(), api))
 }
 
 /// What runs dynos. Beside the native driver an engine that answers runs images.
