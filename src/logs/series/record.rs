@@ -209,6 +209,24 @@ impl Record for Usage {
     }
 }
 
+impl Usage {
+    /// This and what followed.
+    #[must_use]
+    pub fn then(mut self, next: &Self) -> Self {
+        self.merge(next);
+        self
+    }
+}
+
+impl Host {
+    /// This and what followed.
+    #[must_use]
+    pub fn then(mut self, next: &Self) -> Self {
+        self.merge(next);
+        self
+    }
+}
+
 macro_rules! plain_record {
     ($(#[$doc:meta])* $name:ident, { $($(#[$field_doc:meta])* $field:ident,)* }) => {
         $(#[$doc])*
