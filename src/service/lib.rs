@@ -23,6 +23,7 @@ mod formation;
 mod keys;
 mod log_sessions;
 mod logins;
+mod metrics;
 mod one_offs;
 mod passwords;
 mod people;
@@ -56,6 +57,7 @@ pub use error::{Error, Kind, Result};
 pub use formation::{FormationChange, Quantity, follow_slug};
 pub use log_sessions::LogRequest;
 pub use logins::{BrowserLogin, NewLogin, Waiting};
+pub use metrics::MetricQuery;
 pub use one_offs::{NewDyno, RELEASE, Started, read_dyno_env};
 pub use passwords::Attempt;
 pub use people::NewInvitation;
@@ -92,6 +94,8 @@ pub struct Parts {
     pub drains: logs::drains::Drains,
     /// Build output.
     pub outputs: Outputs,
+    /// Numbers over time.
+    pub series: logs::series::Metrics,
     /// Opens and seals config vars.
     pub sealer: Arc<Sealer>,
     /// Where "now" comes from.
