@@ -3,6 +3,7 @@
 use crate::{
     browser::{Posted, Visitor},
     message, qr, render,
+    shell::{Outcome, Shell},
 };
 use askama::Template;
 use axum::{
@@ -18,7 +19,9 @@ use service::{Ctx, Enrolment, Error, Service};
 /// The routes of these pages.
 pub fn routes() -> Router<Service> {
     Router::new()
+        .route("/account", get(to_settings))
         .route("/account/settings", get(account))
+        .route("/account/settings/keys", post(keys))
         .route("/account/settings/token", post(revoke))
         .route("/account/settings/browser", post(end))
         .route("/account/settings/password", post(password))
@@ -28,6 +31,7 @@ pub fn routes() -> Router<Service> {
 /// Where the page is; `/account` is the API's.
 pub const PATH: &str = "/account/settings";
 
+#[derive(serde::Serialize)]
 struct TokenRow {
     id: String,
     description: String,
@@ -37,6 +41,7 @@ struct TokenRow {
     ends: String,
 }
 
+#[derive(serde::Serialize)]
 struct BrowserRow {
     id: String,
     description: String,
@@ -45,18 +50,29 @@ struct BrowserRow {
     is_this: bool,
 }
 
-#[derive(Template)]
+#[derive(serde::Serialize)]
+struct KeyRow {
+    comment: String,
+    sha256: String,
+}
+
+#[derive(Template, serde::Serialize)]
 #[template(path = "account.html")]
 struct AccountPage {
-    token: String,
+    shell: Shell,
     email: String,
     role: &'static str,
     tokens: Vec<TokenRow>,
     browsers: Vec<BrowserRow>,
+    keys: Vec<KeyRow>,
+    #[serde(skip)]
     has_password: bool,
     two_factor: bool,
+    #[serde(skip)]
     enrolment: Option<Enrolment>,
+    #[serde(skip)]
     qr: Option<qr::Code>,
+    #[serde(skip)]
     codes: Vec<String>,
     problem: Option<(&'static str, String)>,
     done: Option<&'static str>,
@@ -96,7 +112,8 @@ fn drawn(service: &Service, visitor: &Visitor, ctx: &Ctx) -> Result<AccountPage,
         ends: token.expires_at.filter(|_| token.refresh.is_none()).map_or_else(|| "never".into(), render::time),
     };
     Ok(AccountPage {
-        token: visitor.token(),
+        shell: Shell::new(visitor, ctx, "account", Outcome::default()),
+        keys: service.keys(ctx)?.into_iter().map(|key| KeyRow { comment: key.comment, sha256: key.sha256 }).collect(),
         email: account.email,
         role: account.role.as_str(),
         tokens: tokens.iter().map(row).collect(),
@@ -149,11 +166,27 @@ fn answered(
 async fn account(State(service): State<Service>, visitor: Visitor) -> Response {
     match visitor.signed_in(PATH) {
         Ok(ctx) => match drawn(&service, &visitor, ctx) {
-            Ok(page) => render::page(StatusCode::OK, &page),
-            Err(e) => message::failed(&e),
+            Ok(page) => render::page_or_twin(StatusCode::OK, &visitor, &page),
+            Err(e) => message::failed_for(&visitor, &e),
         },
         Err(way) => *way,
     }
+}
+
+async fn to_settings() -> Redirect {
+    Redirect::to(PATH)
+}
+
+async fn keys(State(service): State<Service>, posted: Posted) -> Response {
+    let ctx = match posted.visitor.signed_in(PATH) {
+        Ok(ctx) => ctx,
+        Err(way) => return *way,
+    };
+    let done = match posted.filled("remove") {
+        Some(key) => service.remove_key(ctx, &key).await.map(|_| "The key was removed."),
+        None => service.add_key(ctx, posted.field("key")).await.map(|_| "The key was added."),
+    };
+    answered(&service, &posted.visitor, ctx, "keys", done)
 }
 
 async fn revoke(State(service): State<Service>, posted: Posted) -> Response {

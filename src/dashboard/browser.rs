@@ -17,8 +17,26 @@ use std::{
 const FORM: &str = "tidemill_form";
 /// Cookie of a signed-in browser.
 const SESSION: &str = "tidemill_session";
+/// Cookie with the look that was chosen in this browser; no secret.
+const LOOK: &str = "tidemill_look";
 /// The server ends sessions earlier (`domain::sign_in::Session`).
 const SESSION_S: u64 = domain::sign_in::Session::AGE_MS / 1000;
+
+/// Marks a request for the twin of a page.
+#[derive(Clone, Copy)]
+pub struct Twin;
+
+/// Id of a request.
+#[derive(Clone)]
+pub struct RequestId(pub String);
+
+fn look(chosen: Option<&str>) -> &'static str {
+    match chosen {
+        Some("light") => "light",
+        Some("dark") => "dark",
+        _ => "",
+    }
+}
 
 /// Somebody at a page.
 pub struct Visitor {
@@ -28,6 +46,12 @@ pub struct Visitor {
     pub address: Option<IpAddr>,
     /// What the browser calls itself.
     pub browser: String,
+    /// Asks for the twin of the page.
+    pub wants_json: bool,
+    /// `light`, `dark`, or what the system has.
+    pub look: &'static str,
+    /// Path and query of the page.
+    pub at: String,
     key: String,
     is_new: bool,
     secure: bool,
@@ -66,10 +90,15 @@ impl FromRequestParts<Service> for Visitor {
             Some(secret) => service.browser(secret, address).await.map_err(|e| message::failed(&e))?,
             None => None,
         };
+        let request_id = parts.extensions.get::<RequestId>().map(|id| id.0.clone());
+        let ctx = ctx.map(|ctx| Ctx { request_id, ..ctx });
         let known = session.filter(|_| ctx.is_some()).or_else(|| cookie(&parts.headers, &named(FORM, secure)));
         let is_new = known.is_none();
         let key = known.map_or_else(service::new_form_key, Ok).map_err(|e| message::failed(&e))?;
-        Ok(Self { ctx, address, browser, key, is_new, secure })
+        let wants_json = parts.extensions.get::<Twin>().is_some();
+        let look = look(cookie(&parts.headers, LOOK).as_deref());
+        let at = parts.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
+        Ok(Self { ctx, wants_json, look, at, address, browser, key, is_new, secure })
     }
 }
 
@@ -82,6 +111,9 @@ impl Visitor {
     /// Who, or the way to the sign-in page and back.
     pub fn signed_in(&self, back: &str) -> Result<&Ctx, Box<Response>> {
         self.ctx.as_ref().ok_or_else(|| {
+            if self.wants_json {
+                return Box::new(message::failed_for(self, &service::Error::unauthorized()));
+            }
             let back: String = back.bytes().map(escaped).collect();
             Box::new(Redirect::to(&format!("/login?next={back}")).into_response())
         })
@@ -98,6 +130,17 @@ impl Visitor {
     /// Signs the browser in.
     pub fn with_session(&self, mut response: Response, secret: &str) -> Response {
         set(&mut response, SESSION, secret, self.secure, Some(SESSION_S));
+        response
+    }
+
+    /// Keeps the look that was chosen, for a year.
+    pub fn with_look(&self, mut response: Response, chosen: &str) -> Response {
+        let name = LOOK;
+        let secure = if self.secure { "; Secure" } else { "" };
+        let text = format!("{name}={}; Path=/; HttpOnly; SameSite=Lax{secure}; Max-Age=31536000", look(Some(chosen)));
+        if let Ok(value) = HeaderValue::from_str(&text) {
+            response.headers_mut().append(header::SET_COOKIE, value);
+        }
         response
     }
 
@@ -153,6 +196,11 @@ impl Posted {
     /// Text of a field; empty when it is not there.
     pub fn field(&self, name: &str) -> &str {
         self.fields.get(name).map_or("", String::as_str)
+    }
+
+    /// All that was typed, to be shown again when something is wrong.
+    pub fn fields(&self) -> &BTreeMap<String, String> {
+        &self.fields
     }
 
     /// Text of a field; `None` when nothing was typed.

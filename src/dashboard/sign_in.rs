@@ -43,8 +43,10 @@ struct Next {
 
 /// Where to after signing in: only to pages of ours.
 fn checked(next: &str) -> &str {
-    let known = ["/cli/", "/invite/", "/oauth/authorize?"].iter().any(|page| next.starts_with(page));
-    if known && next.bytes().all(|b| b.is_ascii_graphic() && b != b'\\') { next } else { crate::account::PATH }
+    let pages = ["apps", "machine", "activity", "members", "account", "search"];
+    let first = next.strip_prefix('/').unwrap_or("").split(['/', '?']).next().unwrap_or("");
+    let known = ["/cli/", "/invite/", "/oauth/authorize?"].iter().any(|page| next.starts_with(page)) || pages.contains(&first);
+    if known && next.bytes().all(|b| b.is_ascii_graphic() && b != b'\\') { next } else { "/" }
 }
 
 /// What it is for, on the sign-in page.
@@ -282,11 +284,13 @@ mod tests {
 
     #[test]
     fn signing_in_leads_to_our_own_pages_only() {
-        for ours in ["/cli/ABCD-1234", "/oauth/authorize?client_id=1&state=%0A"] {
+        for ours in ["/cli/ABCD-1234", "/oauth/authorize?client_id=1&state=%0A", "/apps/shop/logs?dyno=web.1"] {
             assert_eq!(checked(ours), ours);
         }
-        for other in ["", "//evil.example", "https://evil.example", "/\\evil.example", "/cli/\\a", "/cli/a\r\nb", "/apps"] {
-            assert_eq!(checked(other), crate::account::PATH, "{other:?}");
+        for other in
+            ["", "//evil.example", "https://evil.example", "/\\evil.example", "/cli/\\a", "/cli/a\r\nb", "/apps\r\n", "/logout"]
+        {
+            assert_eq!(checked(other), "/", "{other:?}");
         }
     }
 }

@@ -22,11 +22,21 @@ pub const DYNO_METADATA: &str = "runtime-dyno-metadata";
 /// Dynos are told about the build, in place of the slug.
 pub const BUILD_METADATA: &str = "runtime-dyno-build-metadata";
 
+/// Dynos tell what they use, as lines of the log.
+pub const RUNTIME_METRICS: &str = "log-runtime-metrics";
+
 /// Secrets and big changes need a code of the second factor.
 pub const TWO_FACTOR: &str = "two-factor";
 
 /// All of them, by name.
 pub const FEATURES: &[Feature] = &[
+    Feature {
+        name: RUNTIME_METRICS,
+        id: "7e4bd2a0-93c1-4d0c-9f57-2a5c0d6b1e05",
+        state: "general",
+        display_name: "Runtime metrics in the log",
+        description: "Every 20 seconds each dyno says in the log what memory it uses and what its load is. Counts for dynos that start later.",
+    },
     Feature {
         name: PREBOOT,
         id: "7e4bd2a0-93c1-4d0c-9f57-2a5c0d6b1e01",

@@ -168,6 +168,7 @@ pub fn clean_up(engine: &Engine, app: AppId) {
     let parts = &engine.shared.parts;
     engine.shared.routes.remove(parts, app);
     parts.logs.remove(app);
+    parts.service.series().remove(app);
     for dir in &parts.settings.app_dirs {
         for path in [dir.join(app.to_string()), dir.join(format!("{app}.git"))] {
             match builder::remove_tree(&path) {

@@ -17,6 +17,7 @@ mod guard;
 mod images;
 mod memory;
 mod metadata;
+mod metrics;
 mod one_offs;
 mod pools;
 mod promotions;
@@ -114,6 +115,8 @@ pub struct Settings {
     pub starts_at_once: usize,
     /// Webhooks may go to addresses that are not public.
     pub allow_private_targets: bool,
+    /// Between looks at what dynos and the host use.
+    pub look_every: Duration,
 }
 
 /// The running engine.
@@ -141,6 +144,8 @@ struct Shared {
     one_offs: Mutex<HashSet<domain::DynoId>>,
     /// Deliveries of webhooks.
     hooks: webhooks::Queue,
+    /// Builds and releases whose time is known.
+    counted: metrics::Counted,
     /// The daemon ends: nothing is started any more.
     closing: AtomicBool,
     started_at: domain::UnixMs,
@@ -171,6 +176,7 @@ impl Engine {
             schedules_changed: Notify::new(),
             one_offs: Mutex::default(),
             hooks: webhooks::Queue::default(),
+            counted: metrics::Counted::default(),
             closing: AtomicBool::new(false),
             build_turns: Mutex::default(),
         });
@@ -190,6 +196,9 @@ impl Engine {
         promotions::take_up(&engine)?;
         webhooks::start(&engine)?;
         setups::take_up(&engine)?;
+        let meters = engine.shared.parts.service.series().meters().clone();
+        engine.shared.parts.router.observe(Arc::new(metrics::Counter(meters)));
+        tokio::spawn(metrics::run(engine.clone()));
         tokio::spawn(disk::watch(engine.clone()));
         tokio::spawn(engine.clone().follow_events(committed, from + 1));
         Ok(engine)
@@ -276,6 +285,11 @@ impl Engine {
             && let Err(e) = drains::refresh(&self.shared.parts)
         {
             tracing::error!(error = %e, "engine.drains_failed");
+        }
+        match body {
+            EventBody::BuildChanged { build } => self.shared.counted.build(self, *build),
+            EventBody::ReleaseChanged { version } => self.shared.counted.release(self, app, *version),
+            _ => {}
         }
         match body {
             EventBody::BuildCreated { build } => {

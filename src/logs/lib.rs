@@ -9,6 +9,7 @@ pub mod drains;
 mod line;
 mod output;
 mod reader;
+pub mod series;
 mod tail;
 
 pub use app_log::{AppLog, Logs, Position};

@@ -1,13 +1,19 @@
 //! One line for each request, whatever becomes of it (`router.md` section 11).
 
-use crate::{Code, traffic::Open};
+use crate::{Code, Observer, Record, traffic::Open};
 use domain::AppId;
 use logs::{AppLog, Logs};
-use std::{fmt::Write, sync::Arc, time::Instant};
+use std::{
+    fmt::Write,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 /// Collects what the line says; writes it when dropped, so that no request goes without one.
 pub struct AccessLog {
     log: Arc<AppLog>,
+    app: AppId,
+    observer: Option<Arc<dyn Observer>>,
     method: String,
     path: String,
     host: String,
@@ -52,9 +58,11 @@ pub struct Start<'a> {
 
 impl AccessLog {
     /// Begins a line.
-    pub fn new(logs: &Logs, start: &Start<'_>) -> Self {
+    pub fn new(logs: &Logs, observer: Option<Arc<dyn Observer>>, start: &Start<'_>) -> Self {
         Self {
             log: logs.app(start.app),
+            app: start.app,
+            observer,
             method: escape(start.method),
             path: escape(start.path),
             host: escape(start.host),
@@ -72,8 +80,25 @@ impl AccessLog {
         }
     }
 
+    /// The code of the line and of the record.
+    fn ended(&self) -> Option<Code> {
+        self.code.or((!self.complete).then_some(Code::H27))
+    }
+
+    fn record(&self) -> Record {
+        let code = self.ended();
+        Record {
+            app: self.app,
+            code,
+            status: self.status.or(code.map(Code::status)).unwrap_or(0),
+            bytes: self.bytes.unwrap_or(0),
+            connect: self.connect_ms.map(Duration::from_millis),
+            service: self.service_from.map(|from| from.elapsed()),
+        }
+    }
+
     fn line(&self) -> String {
-        let code = self.code.or((!self.complete).then_some(Code::H27));
+        let code = self.ended();
         let mut line = String::with_capacity(300);
         let number = |n: Option<u64>, unit: &str| n.map_or_else(String::new, |n| format!("{n}{unit}"));
         let service = self.service_from.map(|from| u64::try_from(from.elapsed().as_millis()).unwrap_or(u64::MAX));
@@ -107,6 +132,9 @@ impl AccessLog {
 
 impl Drop for AccessLog {
     fn drop(&mut self) {
+        if let Some(observer) = &self.observer {
+            observer.request(&self.record());
+        }
         self.log.write("heroku", "router", self.line());
     }
 }

@@ -14,6 +14,7 @@ mod probe;
 mod proxy;
 #[cfg(test)]
 mod proxy_tests;
+mod record;
 mod table;
 mod traffic;
 mod upstream;
@@ -23,5 +24,6 @@ pub use hang_up::HangUp;
 pub use listener::{Caller, Doors, Listener, Meet, Pass, Shutdown, Stream};
 pub use probe::probe;
 pub use proxy::{Body, BoxError, Client, Control, ControlFuture, Router};
+pub use record::{Observer, Record};
 pub use table::{AppRoute, Backend, Claim, Table};
 pub use traffic::Traffic;

@@ -1,7 +1,7 @@
 //! The life of one request.
 
 use crate::{
-    AppRoute, Claim, Code, Table,
+    AppRoute, Claim, Code, Observer, Table,
     access_log::{AccessLog, Start},
     code, headers,
     upstream::{self, ConnectError},
@@ -19,7 +19,7 @@ use logs::Logs;
 use std::{
     net::SocketAddr,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     task::{Context, Poll, ready},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -53,6 +53,7 @@ pub struct Router {
     domain: String,
     control: Control,
     logs: Logs,
+    observer: OnceLock<Arc<dyn Observer>>,
 }
 
 /// What is known of the connection that a request came by.
@@ -66,7 +67,19 @@ pub(crate) struct Peer {
 impl Router {
     /// A router with an empty table. `domain` and its `api.` and `git.` names, `localhost` and addresses go to `control`.
     pub fn new(domain: String, control: Control, logs: Logs) -> Arc<Self> {
-        Arc::new(Self { table: ArcSwap::default(), changed: watch::channel(0).0, domain, control, logs })
+        Arc::new(Self {
+            table: ArcSwap::default(),
+            changed: watch::channel(0).0,
+            domain,
+            control,
+            logs,
+            observer: OnceLock::new(),
+        })
+    }
+
+    /// From now on `observer` gets a record of each request. Only the first one counts.
+    pub fn observe(&self, observer: Arc<dyn Observer>) {
+        let _ = self.observer.set(observer);
     }
 
     /// Swaps the table; false when it is not newer than the one in use.
@@ -120,6 +133,7 @@ impl Router {
         let path = request.uri().path_and_query().map_or("/", |p| p.as_str()).to_string();
         let mut log = AccessLog::new(
             &self.logs,
+            self.observer.get().cloned(),
             &Start {
                 app: route.app,
                 method: request.method().as_str(),

@@ -227,6 +227,19 @@ pub fn may(rows: &impl ReadRows, ctx: &Ctx, action: Action, on: On<'_>) -> Resul
     Ok(refusal(rows, ctx, action, on)?.is_none())
 }
 
+impl crate::Service {
+    /// What the actor may do with an app; for pages, which do not show what would be refused.
+    ///
+    /// # Errors
+    /// When the store can not be read.
+    pub fn rights(&self, ctx: &Ctx, app: &App) -> Result<Rights> {
+        match &ctx.actor {
+            Actor::Platform => Ok(Rights::ALL),
+            Actor::Account(account) => rights_on(self.store(), account, app),
+        }
+    }
+}
+
 /// [`may`] as an error.
 ///
 /// # Errors

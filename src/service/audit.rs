@@ -28,6 +28,23 @@ impl Service {
         self.events_before(None, before, max)
     }
 
+    /// Number of the newest event, and a way to wait for the next.
+    pub fn newest_event(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.store().committed()
+    }
+
+    /// Does an event after number `after` concern `app`, or for `None` anything at all? A hint for who shows pages: it
+    /// tells nothing but that it is time to look again.
+    ///
+    /// # Errors
+    /// When the store can not be read.
+    pub fn is_touched(&self, app: Option<AppId>, after: u64) -> Result<bool> {
+        let Some(app) = app else { return Ok(*self.store().committed().borrow() > after) };
+        let chunk = usize::try_from(CHUNK).unwrap_or(usize::MAX);
+        let events = self.store().scan_from(&tables::EVENTS, &after.saturating_add(1), chunk)?;
+        Ok(events.len() == chunk || events.iter().any(|event| event.app == Some(app)))
+    }
+
     fn events_before(&self, app: Option<AppId>, before: Option<u64>, max: usize) -> Result<Vec<Event>> {
         let newest = *self.store().committed().borrow();
         let mut end = before.unwrap_or(u64::MAX).min(newest.saturating_add(1));

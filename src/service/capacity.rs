@@ -88,7 +88,37 @@ pub(crate) fn is_short(error: &Error) -> bool {
     error.kind == Kind::Invalid && error.id == "capacity"
 }
 
+/// Memory that is promised to an app.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Promise {
+    /// Its name; `None` stands for all apps whose names the actor may not know.
+    pub app: Option<String>,
+    /// Bytes.
+    pub bytes: u64,
+}
+
 impl Service {
+    /// Memory that is promised, the largest first, and the limit if there is one.
+    ///
+    /// # Errors
+    /// `forbidden`; when the store can not be read.
+    pub fn promised(&self, ctx: &Ctx) -> Result<(Vec<Promise>, Option<u64>)> {
+        access::check(self.store(), ctx, Action::Account, crate::On::Platform)?;
+        let limit = self.store().get(&tables::META, &KEY.to_string())?.filter(|limit| *limit > 0);
+        let (mut known, mut others) = (Vec::new(), 0);
+        for (id, bytes) in in_use(self.store())?.into_iter().filter(|(_, bytes)| *bytes > 0) {
+            match self.store().get(&tables::APPS, &id)? {
+                Some(app) if access::may(self.store(), ctx, Action::Read, crate::On::App(&app))? => {
+                    known.push(Promise { app: Some(app.name), bytes });
+                }
+                _ => others += bytes,
+            }
+        }
+        known.sort_by_key(|promise| std::cmp::Reverse(promise.bytes));
+        known.extend((others > 0).then_some(Promise { app: None, bytes: others }));
+        Ok((known, limit))
+    }
+
     /// Sets the limit; `None` for none. At the start, before anything is asked for.
     ///
     /// # Errors

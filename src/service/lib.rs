@@ -23,6 +23,7 @@ mod formation;
 mod keys;
 mod log_sessions;
 mod logins;
+mod metrics;
 mod one_offs;
 mod passwords;
 mod people;
@@ -45,6 +46,7 @@ pub use access::{Action, Grant, On, may, rights_on, role_in};
 pub use apps::{AppChange, NewApp};
 pub use auth::SetupSecret;
 pub use builds::NewBuild;
+pub use capacity::Promise;
 pub use clients::{ClientChange, Consent, Issued, Request};
 pub use collaborators::Shared;
 pub use config::{read_config, write_config};
@@ -55,6 +57,7 @@ pub use error::{Error, Kind, Result};
 pub use formation::{FormationChange, Quantity, follow_slug};
 pub use log_sessions::LogRequest;
 pub use logins::{BrowserLogin, NewLogin, Waiting};
+pub use metrics::MetricQuery;
 pub use one_offs::{NewDyno, RELEASE, Started, read_dyno_env};
 pub use passwords::Attempt;
 pub use people::NewInvitation;
@@ -91,6 +94,8 @@ pub struct Parts {
     pub drains: logs::drains::Drains,
     /// Build output.
     pub outputs: Outputs,
+    /// Numbers over time.
+    pub series: logs::series::Metrics,
     /// Opens and seals config vars.
     pub sealer: Arc<Sealer>,
     /// Where "now" comes from.

@@ -112,6 +112,9 @@ pub struct Flags {
     /// Let webhooks and log drains lead to private addresses: true or false [default: false]
     #[arg(long, env = "TIDEMILL_ALLOW_PRIVATE_TARGETS")]
     allow_private_targets: Option<String>,
+    /// Seconds between looks at what dynos and the host use, and between the lines of log-runtime-metrics [default: 20]
+    #[arg(long, env = "TIDEMILL_METRICS_EVERY_S")]
+    metrics_every_s: Option<String>,
     /// File of certificate authorities (PEM) that log drains trust besides those of the system [default: none]
     #[arg(long, env = "TIDEMILL_DRAIN_CA_FILE")]
     drain_ca_file: Option<String>,
@@ -159,6 +162,7 @@ struct FileValues {
     rate_limit_per_hour: Option<toml::Value>,
     allow_private_sources: Option<toml::Value>,
     allow_private_targets: Option<toml::Value>,
+    metrics_every_s: Option<toml::Value>,
     drain_ca_file: Option<toml::Value>,
     stop_dynos: Option<toml::Value>,
     shutdown_s: Option<toml::Value>,
@@ -207,6 +211,7 @@ pub struct Config {
     pub rate_limit_per_hour: u32,
     pub allow_private_sources: bool,
     pub allow_private_targets: bool,
+    pub metrics_every_s: u64,
     pub drain_ca_file: Option<PathBuf>,
     pub stop_dynos: bool,
     pub shutdown_s: u64,
@@ -394,6 +399,7 @@ pub fn read(flags: Flags) -> Result<Config, Vec<String>> {
         rate_limit_per_hour: u32::try_from(number!(rate_limit_per_hour, 100_000, 60, 1 << 30)).unwrap_or(100_000),
         allow_private_sources: switch!(allow_private_sources),
         allow_private_targets: switch!(allow_private_targets),
+        metrics_every_s: number!(metrics_every_s, 20, 1, 60),
         drain_ca_file: parsed!(drain_ca_file, None, |t| path(t).map(Some)),
         stop_dynos: switch!(stop_dynos),
         shutdown_s: number!(shutdown_s, 30, 0, 3600),

@@ -125,6 +125,7 @@ fn configuration(data_dir: &Path) -> Config {
         rate_limit_per_hour: 100_000,
         allow_private_sources: false,
         allow_private_targets: false,
+        metrics_every_s: 20,
         drain_ca_file: None,
         stop_dynos: true,
         shutdown_s: 5,

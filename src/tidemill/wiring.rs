@@ -109,12 +109,14 @@ pub fn open_service(
     let trust = Trust::new(config.allow_private_targets, config.drain_ca_file.clone());
     let drains = Drains::open(logs.clone(), &data.join("logs/drains"), trust).context("open the log drains")?;
     let outputs = Outputs::open(&data.join("outputs")).context("open the build outputs")?;
+    let series = logs::series::Metrics::open(&data.join("metrics")).context("open the metrics")?;
     let sealer = Arc::new(Sealer::load_or_create(&master_key(data)).context("open the key")?);
     let service = Service::new(service::Parts {
         store: store.clone(),
         logs: logs.clone(),
         drains,
         outputs: outputs.clone(),
+        series,
         sealer: sealer.clone(),
         clock: Arc::new(SystemClock),
         inspect: Arc::new(certs::inspect::Inspector),
@@ -179,7 +181,7 @@ fn control(app: axum::Router) -> Control {
 fn pages(config: &Config, service: &Service, receiver: git::Receiver) -> axum::Router {
     let settings = api::Settings { calls_per_hour: config.rate_limit_per_hour };
     let api = api::router(service.clone(), settings);
-    git::router(receiver).merge(dashboard::router(service.clone())).fallback_service(api)
+    git::router(receiver).fallback_service(dashboard::router(service.clone(), api))
 }
 
 /// What runs dynos. Beside the native driver an engine that answers runs images.
@@ -220,6 +222,7 @@ fn settings(config: &Config, data: &Path) -> engine::Settings {
         capacity_bytes: config.capacity_bytes(),
         starts_at_once: config.starts_at_once,
         allow_private_targets: config.allow_private_targets,
+        look_every: Duration::from_secs(config.metrics_every_s),
     }
 }
 
