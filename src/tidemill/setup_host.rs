@@ -47,7 +47,7 @@ struct Install {
 struct Uninstall {
     /// Only end the dynos of a daemon that does not run
     #[arg(long)]
-    stop_dynos: bool,
+    only_dynos: bool,
     /// Remove data, keys and settings, too; asks nothing
     #[arg(long)]
     purge: bool,
@@ -78,7 +78,7 @@ pub fn uninstall() -> ExitCode {
         Ok(config) => config,
         Err(code) => return code,
     };
-    let what = Removal { only_dynos: given.stop_dynos, purge: given.purge, quiet: given.quiet };
+    let what = Removal { only_dynos: given.only_dynos, purge: given.purge, quiet: given.quiet };
     told(removed(&config, &what), "Mend that and run it again: what is gone already does no harm")
 }
 
@@ -209,4 +209,26 @@ fn end_dynos(config: &Config) -> Result<usize> {
         }
         Ok(ids.len())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_flags_of_both_verbs_are_sound_and_an_install_elsewhere_is_whole() {
+        Install::command().debug_assert();
+        Uninstall::command().debug_assert();
+        let root = tempfile::tempdir().unwrap();
+        let settings = below(Some(root.path()), SETTINGS);
+        written(&settings, b"domain = \"kept.example\"\n", 0o644).unwrap();
+        installed(Some(root.path())).unwrap();
+        let unit = fs::read_to_string(below(Some(root.path()), UNITS).join("tidemill.service")).unwrap();
+        assert!(unit.contains("ExecStart=/usr/local/bin/tidemill serve\n"), "{unit}");
+        assert!(below(Some(root.path()), UNITS).join("tidemill.socket").exists());
+        assert_eq!(fs::read_to_string(settings).unwrap(), "domain = \"kept.example\"\n", "settings of before stay");
+        let program = fs::metadata(below(Some(root.path()), PROGRAM)).unwrap();
+        assert_eq!(program.permissions().mode() & 0o777, 0o755);
+    }
 }
