@@ -319,6 +319,7 @@ impl Platform {
     /// Stops accepting, lets requests finish, stops dynos if configured, closes the store.
     pub async fn stop(self) {
         self.shutdown.start();
+        self.service.end_streams();
         self.ssh.close();
         if !self.listening.await.unwrap_or(false) {
             tracing::warn!("tidemill.drain_limit: some requests were cut");
