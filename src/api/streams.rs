@@ -57,6 +57,7 @@ async fn log_stream(State(service): Api, Path(key): Path<String>, headers: Heade
         Some((Ok::<_, Infallible>(Bytes::from(text)), tail))
     });
     let lines = lines.filter(|piece| std::future::ready(piece.as_ref().is_ok_and(|b| !b.is_empty())));
+    let lines = lines.take_until(Box::pin(service.streams_ended()));
     Ok(streamed(if events { EVENTS } else { PLAIN }, Body::from_stream(lines)))
 }
 
@@ -72,7 +73,7 @@ async fn build_output(
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     let build = service.build_for_output(&build, &key)?;
-    Ok(output_stream(service.outputs().read(build.id.0), &headers))
+    Ok(output_stream(&service, service.outputs().read(build.id.0), &headers))
 }
 
 async fn release_output(
@@ -81,10 +82,10 @@ async fn release_output(
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     let release = service.release_for_output(&release, &key)?;
-    Ok(output_stream(service.phase_output(&release)?, &headers))
+    Ok(output_stream(&service, service.phase_output(&release)?, &headers))
 }
 
-fn output_stream(output: std::sync::Arc<logs::Output>, headers: &HeaderMap) -> Response {
+fn output_stream(service: &Service, output: std::sync::Arc<logs::Output>, headers: &HeaderMap) -> Response {
     let events = wants_events(headers);
     let pieces = stream::unfold((output, range_start(headers)), move |(output, offset)| async move {
         let (piece, next) = match tokio::time::timeout(PING, output.next(offset)).await {
@@ -99,6 +100,7 @@ fn output_stream(output: std::sync::Arc<logs::Output>, headers: &HeaderMap) -> R
         };
         Some((Ok(piece), (output, next)))
     });
+    let pieces = pieces.take_until(Box::pin(service.streams_ended()));
     streamed(if events { EVENTS } else { PLAIN }, Body::from_stream(pieces))
 }
 

@@ -155,6 +155,8 @@ struct Inner {
     throttle: throttle::Throttle,
     logins: logins::Logins,
     trusted: two_factor::Trusted,
+    /// True when open streams are to end.
+    streams_end: tokio::sync::watch::Sender<bool>,
 }
 
 impl Service {
@@ -169,7 +171,22 @@ impl Service {
                 throttle: throttle::Throttle::default(),
                 logins: logins::Logins::default(),
                 trusted: two_factor::Trusted::default(),
+                streams_end: tokio::sync::watch::Sender::new(false),
             }),
+        }
+    }
+
+    /// Ends all open log tails and streams of output, and those that are opened later: the daemon is to stop, and they have
+    /// no end of their own.
+    pub fn end_streams(&self) {
+        self.inner.streams_end.send_replace(true);
+    }
+
+    /// Comes when [`Service::end_streams`] was called.
+    pub fn streams_ended(&self) -> impl Future<Output = ()> + Send + 'static {
+        let mut end = self.inner.streams_end.subscribe();
+        async move {
+            let _ = end.wait_for(|ends| *ends).await; // without a service there is nothing to stream either
         }
     }
 

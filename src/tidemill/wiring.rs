@@ -333,6 +333,7 @@ impl Platform {
     /// Stops accepting, lets requests finish, stops dynos if configured, closes the store.
     pub async fn stop(self) {
         self.shutdown.start();
+        self.service.end_streams();
         self.ssh.close();
         for listening in self.listening {
             if !listening.await.unwrap_or(false) {

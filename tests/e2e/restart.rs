@@ -2,6 +2,11 @@
 
 use crate::support::{Platform, Repo, eventually, root_or_skip};
 use serde_json::json;
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
+    time::{Duration, Instant},
+};
 
 /// Answers with the time of its start, slowly at `/slow`, and prints a numbered line all the time.
 const SERVER: &str = r#"
@@ -156,4 +161,38 @@ fn a_second_daemon_on_the_same_folder_is_refused_and_touches_nothing() {
     assert!(!second.status.success());
     assert!(String::from_utf8_lossy(&second.stderr).contains("store_in_use"), "{second:?}");
     assert!(upload.exists(), "the running daemon's work is untouched");
+}
+
+/// A tail has no end of its own, and the daemon waits for what is open only as long as that may end by itself.
+#[test]
+fn sigterm_ends_open_log_tails_at_once() {
+    let mut platform = Platform::start_with(&["--shutdown-s", "60"]);
+    platform.create("shop");
+    let mut tails: Vec<_> = ["text/plain", "text/event-stream"]
+        .into_iter()
+        .map(|kind| {
+            let session = platform.api("POST", "/apps/shop/log-sessions", Some(json!({ "lines": 10, "tail": true }))).json();
+            let url = session["logplex_url"].as_str().unwrap();
+            let path = &url[url.find("/streams").unwrap()..];
+            let mut tail = BufReader::new(TcpStream::connect(("127.0.0.1", platform.port)).unwrap());
+            tail.get_mut().set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+            let request = format!("GET {path} HTTP/1.1\r\nHost: localhost:{}\r\nAccept: {kind}\r\n\r\n", platform.port);
+            tail.get_mut().write_all(request.as_bytes()).unwrap();
+            let mut line = String::new();
+            while !line.contains("Initial release") {
+                line.clear();
+                assert_ne!(tail.read_line(&mut line).unwrap(), 0, "{kind} ended before its first line of the log");
+            }
+            tail
+        })
+        .collect();
+    let begun = Instant::now();
+    platform.signal("TERM");
+    for tail in &mut tails {
+        let mut rest = String::new();
+        tail.read_to_string(&mut rest).unwrap();
+        assert!(rest.ends_with("0\r\n\r\n"), "it ends in good order: {rest:?}");
+    }
+    assert!(platform.wait_end().success());
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
 }

@@ -22,6 +22,7 @@ use std::{
     collections::HashMap,
     fs,
     net::{IpAddr, Ipv4Addr},
+    os::fd::{AsFd, BorrowedFd},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -165,18 +166,23 @@ impl NativeRuntime {
         let failed = |e: &dyn std::fmt::Display| RuntimeError::Start(format!("tidemill hold: {e}"));
         let mut json = serde_json::to_vec(request).map_err(|e| failed(&e))?;
         json.push(b'\n');
-        let (mut answer, mut output, mut input) = match self.converse(&json).await {
+        let space = match (request.spec.network, &self.own_network) {
+            (Network::Own, Ok(own)) => own.take().await,
+            _ => None,
+        };
+        let handle = space.as_ref().map(|space| space.handle.as_fd());
+        let (mut answer, mut output, mut input) = match self.converse(&json, handle).await {
             Ok(begun) => begun,
             // The nursery was killed with the request in its hands; before stage 1 has said a word nothing was done.
             Err(e) => {
                 tracing::warn!(error = %e, "runtime.nursery_lost: starting another");
                 self.nursery.discard();
-                self.converse(&json).await.map_err(|e| failed(&e))?
+                self.converse(&json, handle).await.map_err(|e| failed(&e))?
             }
         };
         let mut address = Ipv4Addr::LOCALHOST;
         if let Some(pid) = answer.strip_prefix("pid ").and_then(|pid| pid.trim().parse().ok()) {
-            address = self.attach(request, pid).await.map_err(|e| failed(&e))?;
+            address = self.attach(request, pid, space.as_ref().map(|space| space.address)).await.map_err(|e| failed(&e))?;
         }
         input.write_all(format!("{GO}\n").as_bytes()).await.map_err(|e| failed(&e))?;
         output.read_to_string(&mut answer).await.map_err(|e| failed(&e))?;
@@ -188,8 +194,12 @@ impl NativeRuntime {
     }
 
     /// Hands a request to a new stage 1; its first line, and both directions.
-    async fn converse(&self, json: &[u8]) -> std::io::Result<(String, BufReader<OwnedReadHalf>, OwnedWriteHalf)> {
-        let conversation = self.nursery.fork(&self.program)?;
+    async fn converse(
+        &self,
+        json: &[u8],
+        space: Option<BorrowedFd<'_>>,
+    ) -> std::io::Result<(String, BufReader<OwnedReadHalf>, OwnedWriteHalf)> {
+        let conversation = self.nursery.fork(&self.program, space)?;
         conversation.set_nonblocking(true)?;
         let (output, mut input) = tokio::net::UnixStream::from_std(conversation)?.into_split();
         input.write_all(json).await?;
@@ -236,10 +246,13 @@ impl NativeRuntime {
         written.parse().unwrap_or(IpAddr::from(Ipv4Addr::LOCALHOST))
     }
 
-    /// Gives the cage of holder `pid` its network and writes both down, for a later daemon.
-    async fn attach(&self, request: &HoldRequest, pid: i32) -> Result<Ipv4Addr, String> {
-        let mut address = Ipv4Addr::LOCALHOST;
+    /// Gives the cage of holder `pid` its network, unless it came with one at `address`, and writes both down, for a later
+    /// daemon.
+    async fn attach(&self, request: &HoldRequest, pid: i32, address: Option<Ipv4Addr>) -> Result<Ipv4Addr, String> {
+        let is_there = address.is_some();
+        let mut address = address.unwrap_or(Ipv4Addr::LOCALHOST);
         match (request.spec.network, &self.own_network) {
+            _ if is_there => {}
             (Network::Own, Ok(own)) => {
                 let own = own.clone();
                 address = tokio::task::spawn_blocking(move || own.attach(pid)).await.map_err(|e| e.to_string())??;

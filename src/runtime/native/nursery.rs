@@ -11,7 +11,7 @@ use nix::sys::socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockTy
 use std::{
     io::IoSlice,
     os::{
-        fd::{AsRawFd, OwnedFd},
+        fd::{AsRawFd, BorrowedFd, OwnedFd},
         unix::{net::UnixStream, process::CommandExt},
     },
     path::Path,
@@ -29,17 +29,18 @@ struct Running {
 }
 
 impl Nursery {
-    /// A conversation with a new stage 1. The nursery is started when there is none, or when it was killed.
-    pub fn fork(&self, program: &Path) -> std::io::Result<UnixStream> {
+    /// A conversation with a new stage 1, which enters `space` when there is one. The nursery is started when there is none,
+    /// or when it was killed.
+    pub fn fork(&self, program: &Path, space: Option<BorrowedFd<'_>>) -> std::io::Result<UnixStream> {
         let (ours, theirs) = UnixStream::pair()?;
         let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(nursery) = running.as_ref()
-            && nursery.hand_over(&theirs).is_ok()
+            && nursery.hand_over(&theirs, space).is_ok()
         {
             return Ok(ours);
         }
         let nursery = running.insert(Running::start(program)?);
-        nursery.hand_over(&theirs)?;
+        nursery.hand_over(&theirs, space)?;
         Ok(ours)
     }
 }
@@ -53,7 +54,7 @@ impl Nursery {
 
 impl Running {
     fn start(program: &Path) -> std::io::Result<Self> {
-        // Messages, not bytes: each carries one descriptor.
+        // Messages, not bytes: each carries the descriptors of one cage.
         let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
         let mut command = Command::new(program);
         command.arg0("tidemill-hold").args(["hold", NURSERY]).env_clear();
@@ -61,9 +62,9 @@ impl Running {
         Ok(Self { socket: Some(ours), process })
     }
 
-    fn hand_over(&self, conversation: &UnixStream) -> std::io::Result<()> {
+    fn hand_over(&self, conversation: &UnixStream, space: Option<BorrowedFd<'_>>) -> std::io::Result<()> {
         let Some(socket) = &self.socket else { return Err(std::io::ErrorKind::NotConnected.into()) };
-        let descriptors = [conversation.as_raw_fd()];
+        let descriptors: Vec<_> = [conversation.as_raw_fd()].into_iter().chain(space.map(|fd| fd.as_raw_fd())).collect();
         let control = [ControlMessage::ScmRights(&descriptors)];
         sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(b"+")], &control, MsgFlags::MSG_NOSIGNAL, None)?;
         Ok(())

@@ -92,12 +92,14 @@ struct OwnEngine {
     dir: tempfile::TempDir,
     live_restore: bool,
     process: Option<std::process::Child>,
+    /// The part that runs containers. Without one of its own an engine takes the host's, where there is one.
+    containers: Option<std::process::Child>,
 }
 
 impl OwnEngine {
     fn start(live_restore: bool) -> Self {
         let dir = tempfile::Builder::new().prefix("tm-engine").tempdir().unwrap();
-        let mut engine = Self { dir, live_restore, process: None };
+        let mut engine = Self { dir, live_restore, process: None, containers: None };
         engine.boot();
         engine
     }
@@ -106,16 +108,35 @@ impl OwnEngine {
         self.dir.path().join("docker.sock")
     }
 
-    fn boot(&mut self) {
+    fn log(&self) -> fs::File {
+        fs::File::options().create(true).append(true).open(self.dir.path().join("log")).unwrap()
+    }
+
+    fn boot_containers(&mut self) {
         let dir = self.dir.path();
-        let log = fs::File::options().create(true).append(true).open(dir.join("log")).unwrap();
-        for left in ["pid", "exec/containerd/containerd.pid"] {
-            let _ = fs::remove_file(dir.join(left)); // of those that were killed, whose numbers may live on as zombies
-        }
+        let (settings, socket) = (dir.join("containerd.toml"), dir.join("containerd.sock"));
+        fs::write(&settings, "version = 2\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n").unwrap();
+        let mut command = std::process::Command::new("containerd");
+        command.arg("--config").arg(settings).arg("--address").arg(&socket);
+        command.arg("--root").arg(dir.join("containerd")).arg("--state").arg(dir.join("exec-containerd"));
+        self.containers = Some(command.stdout(self.log()).stderr(self.log()).spawn().unwrap());
+        until("the engine's part that runs containers answers", || UnixStream::connect(&socket).is_ok());
+    }
+
+    fn kill_containers(&mut self) {
+        let mut process = self.containers.take().unwrap();
+        process.kill().unwrap();
+        process.wait().unwrap();
+    }
+
+    fn boot(&mut self) {
+        self.boot_containers();
+        let (dir, log) = (self.dir.path(), self.log());
+        let _ = fs::remove_file(dir.join("pid")); // of one that was killed, whose number may live on
         let mut command = std::process::Command::new("dockerd");
         command.arg("--host").arg(format!("unix://{}", self.socket().display()));
         command.arg("--data-root").arg(dir.join("data")).arg("--exec-root").arg(dir.join("exec"));
-        command.arg("--pidfile").arg(dir.join("pid"));
+        command.arg("--pidfile").arg(dir.join("pid")).arg("--containerd").arg(dir.join("containerd.sock"));
         command.args(["--bridge", "none", "--iptables=false", "--ip-masq=false"]);
         command.arg(format!("--live-restore={}", self.live_restore));
         self.process = Some(command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap());
@@ -137,6 +158,7 @@ impl OwnEngine {
         let mut process = self.process.take().unwrap();
         process.kill().unwrap();
         process.wait().unwrap();
+        self.kill_containers();
         until("the engine is gone", || UnixStream::connect(self.socket()).is_err());
     }
 }
@@ -147,6 +169,9 @@ impl Drop for OwnEngine {
             // SAFETY: kill takes numbers; the process is this test's and was not waited for.
             unsafe { libc::kill(i32::try_from(process.id()).unwrap(), libc::SIGTERM) };
             let _ = process.wait();
+        }
+        if let Some(mut process) = self.containers.take() {
+            let _ = process.kill().and_then(|()| process.wait()); // gone is good
         }
         // What a test that failed left running.
         let containers = fs::read_dir(self.dir.path().join("data/containers")).into_iter().flatten().flatten();
@@ -168,7 +193,7 @@ impl Drop for OwnEngine {
 }
 
 fn until(what: &str, condition: impl Fn() -> bool) {
-    let limit = std::time::Instant::now() + contract::LIMIT * 2;
+    let limit = std::time::Instant::now() + *contract::LIMIT * 2;
     while !condition() {
         assert!(std::time::Instant::now() < limit, "never happened: {what}");
         std::thread::sleep(Duration::from_millis(20));
@@ -258,18 +283,17 @@ impl World {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn engine_killed_with_live_restore_dynos_go_on_and_their_log_too() {
-    let Some(Restarted { world, id, sink, stopped, next, next_sink, own }) = engine_restart(true).await else { return };
+    let Some(Restarted { world, id, sink, stopped, next, next_sink, mut own }) = engine_restart(true).await else { return };
     let exit = world.runtime.wait(stopped).await.unwrap();
     assert_eq!((exit.status, exit.platform_error), (11, None), "the signal reached it while the engine was down");
     world.runtime.remove(stopped).await.unwrap();
     let before = ticks(&sink.text());
     until("it ticks again", || ticks(&sink.text()) > before + 50);
     // The part of the engine that runs containers may die alone, too.
-    let pid: i32 = fs::read_to_string(own.dir.path().join("exec/containerd/containerd.pid")).unwrap().trim().parse().unwrap();
-    // SAFETY: kill takes numbers; the process is this test's engine's.
-    assert_eq!(unsafe { libc::kill(pid, libc::SIGKILL) }, 0);
+    own.kill_containers();
     let before = ticks(&sink.text());
     until("it ticks on", || ticks(&sink.text()) > before + 50);
+    own.boot_containers();
     assert_eq!(world.runtime.inspect(id).await.unwrap().exit, None);
     world.runtime.stop(id, 30_000).await.unwrap();
     let exit = world.runtime.wait(id).await.unwrap();
@@ -288,7 +312,7 @@ async fn engine_killed_without_live_restore_the_real_end_is_reported() {
     let Some(Restarted { world, id, sink, stopped, next, own: _own, .. }) = engine_restart(false).await else { return };
     drop(next);
     world.runtime.remove(stopped).await.unwrap();
-    let exit = tokio::time::timeout(contract::LIMIT * 2, world.runtime.wait(id)).await.expect("the engine ended it").unwrap();
+    let exit = tokio::time::timeout(*contract::LIMIT * 2, world.runtime.wait(id)).await.expect("the engine ended it").unwrap();
     println!("{} ticks, then {exit:?}", ticks(&sink.text()));
     assert!([9, 137, 143].contains(&exit.status), "{exit:?}");
     world.runtime.remove(id).await.unwrap();

@@ -17,7 +17,7 @@ mod serve;
 use super::HoldRequest;
 use crate::{Exec, Network};
 use nix::{
-    sched::{CloneFlags, unshare},
+    sched::{CloneFlags, setns, unshare},
     sys::{
         signal::{SigSet, SigmaskHow, sigprocmask},
         socket::{ControlMessageOwned, MsgFlags, recvmsg},
@@ -28,7 +28,7 @@ use std::{
     fs::{self, File},
     io::{IoSliceMut, Read, Write},
     os::{
-        fd::{FromRawFd, OwnedFd, RawFd},
+        fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
         unix::net::UnixListener,
     },
     process::ExitCode,
@@ -39,14 +39,14 @@ pub(super) const NURSERY: &str = "nursery";
 
 /// Entry of the hidden subcommand.
 pub fn main() -> ExitCode {
-    if std::env::args().nth(2).as_deref() == Some(NURSERY) { nursery() } else { conversation() }
+    if std::env::args().nth(2).as_deref() == Some(NURSERY) { nursery() } else { conversation(None) }
 }
 
 /// Forks for each conversation that comes by standard input, until the daemon is gone. Nothing is done here that a holder
 /// should not have in its memory.
 fn nursery() -> ExitCode {
     let mut byte = [0u8; 1];
-    let mut space = nix::cmsg_space!(RawFd);
+    let mut space = nix::cmsg_space!([RawFd; 2]);
     // Stage 1 is never waited for: its word comes through the conversation.
     // SAFETY: an ignored signal runs no code of ours.
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
@@ -58,32 +58,31 @@ fn nursery() -> ExitCode {
             _ => return ExitCode::SUCCESS, // the daemon is gone
         };
         let Some(ControlMessageOwned::ScmRights(descriptors)) = received else { continue };
-        let Some(conversation_fd) = descriptors.first().copied() else { continue };
+        // SAFETY: they came just now and are used nowhere else.
+        let mut descriptors = descriptors.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
+        let (Some(talk), space) = (descriptors.next(), descriptors.next()) else { continue };
         // SAFETY: this process has one thread, so the child may use everything.
-        match unsafe { fork() } {
-            Ok(ForkResult::Child) => {
-                // SAFETY: the descriptor is open; SIG_DFL is a valid disposition, without which nobody could be waited for.
-                unsafe {
-                    libc::dup2(conversation_fd, 0);
-                    libc::dup2(conversation_fd, 1);
-                    libc::close(conversation_fd);
-                    libc::signal(libc::SIGCHLD, libc::SIG_DFL);
-                }
-                return conversation();
+        if let Ok(ForkResult::Child) = unsafe { fork() } {
+            // SAFETY: the descriptor is open; SIG_DFL is a valid disposition, without which nobody could be waited for.
+            unsafe {
+                libc::dup2(talk.as_raw_fd(), 0);
+                libc::dup2(talk.as_raw_fd(), 1);
+                libc::signal(libc::SIGCHLD, libc::SIG_DFL);
             }
-            // SAFETY: the descriptor came just now and is used nowhere else. Without a child its end tells the daemon.
-            Ok(ForkResult::Parent { .. }) | Err(_) => unsafe { drop(OwnedFd::from_raw_fd(conversation_fd)) },
+            drop(talk);
+            return conversation(space);
         }
+        // Here the descriptors are let go; without a child the end of the conversation tells the daemon.
     }
 }
 
 /// One cage: the request comes as one line on standard input, `pid N` goes to standard output; the
-/// line `go` means that the network is there; then comes `ready`, or `error: why`.
-fn conversation() -> ExitCode {
+/// line `go` means that the network is there; then comes `ready`, or `error: why`. `space` is a network that was made ahead.
+fn conversation(space: Option<OwnedFd>) -> ExitCode {
     let mut request = String::new();
     let read = std::io::stdin().read_line(&mut request).map_err(|e| e.to_string());
     let parsed = read.and_then(|_| serde_json::from_str::<HoldRequest>(&request).map_err(|e| e.to_string()));
-    match parsed.and_then(|request| stage_one(&request)) {
+    match parsed.and_then(|request| stage_one(&request, space)) {
         Ok(code) => code,
         Err(reason) => {
             println!("error: {reason}");
@@ -116,7 +115,7 @@ fn open_all(request: &HoldRequest) -> Result<Opened, String> {
     Ok(Opened { listener, run_dir, procs: procs?, group })
 }
 
-fn stage_one(request: &HoldRequest) -> Result<ExitCode, String> {
+fn stage_one(request: &HoldRequest, space: Option<OwnedFd>) -> Result<ExitCode, String> {
     let opened = open_all(request)?;
     // Everything stays blocked in the holder; what it handles comes through a signalfd.
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None).map_err(|e| e.to_string())?;
@@ -124,8 +123,10 @@ fn stage_one(request: &HoldRequest) -> Result<ExitCode, String> {
     if request.rootless {
         spaces |= CloneFlags::CLONE_NEWUSER;
     }
-    if request.spec.network != Network::Host {
-        spaces |= CloneFlags::CLONE_NEWNET;
+    match space {
+        Some(space) => setns(space, CloneFlags::CLONE_NEWNET).map_err(|e| format!("enter the network: {e}"))?,
+        None if request.spec.network != Network::Host => spaces |= CloneFlags::CLONE_NEWNET,
+        None => {}
     }
     let (uid, gid) = (nix::unistd::getuid(), nix::unistd::getgid());
     unshare(spaces).map_err(|e| format!("unshare: {e}"))?;
@@ -170,6 +171,7 @@ fn holder(request: &HoldRequest, opened: Opened, mut news: File) -> ! {
 }
 
 fn start(request: &HoldRequest, opened: &Opened) -> Result<process::Process, String> {
+    root::build(request)?; // while the daemon makes the network
     let mut word = String::new();
     std::io::stdin().read_line(&mut word).map_err(|e| format!("wait for the network: {e}"))?;
     if word.trim() != super::GO {
@@ -179,11 +181,10 @@ fn start(request: &HoldRequest, opened: &Opened) -> Result<process::Process, Str
     // Readable by nobody: in the rootless case the app has the same user as its holder.
     // SAFETY: prctl with PR_SET_DUMPABLE takes numbers only.
     unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) };
-    root::build(request)?;
     let null = File::options().read(true).write(true).open("/dev/null").map_err(|e| format!("/dev/null: {e}"))?;
     for number in 0..3 {
         // SAFETY: both descriptors are open; dup2 replaces the standard ones, which nothing else uses.
-        if unsafe { libc::dup2(std::os::fd::AsRawFd::as_raw_fd(&null), number) } < 0 {
+        if unsafe { libc::dup2(null.as_raw_fd(), number) } < 0 {
             return Err(format!("dup2: {}", std::io::Error::last_os_error()));
         }
     }

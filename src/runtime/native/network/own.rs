@@ -10,7 +10,7 @@ use super::{
     resolver,
 };
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
-use nix::sched::{CloneFlags, setns};
+use nix::sched::{CloneFlags, setns, unshare};
 use rtnetlink::{
     Handle, LinkUnspec, LinkVeth, RouteMessageBuilder,
     packet_route::{
@@ -22,10 +22,15 @@ use rtnetlink::{
 use std::{
     fs::File,
     net::{IpAddr, Ipv4Addr},
+    os::fd::{AsRawFd, OwnedFd},
+    path::Path,
     sync::{Arc, Weak},
     time::Duration,
 };
+use tokio::sync::{Mutex, mpsc};
 
+/// Name spaces that are made ahead: the kernel needs longer for one than a dyno for its start.
+const STOCK: usize = 4;
 /// Tries for a free address.
 const TRIES: u32 = 100;
 /// The kernel's group of messages about changed filter rules (`NFNLGRP_NFTABLES`).
@@ -39,6 +44,8 @@ const CHANGE_PAUSE: Duration = Duration::from_millis(20);
 pub struct OwnNetwork {
     subnet: [u8; 2],
     firewall: Firewall,
+    /// Begun with the first cage, so that a host without cages has no interfaces.
+    stock: Mutex<Option<mpsc::Receiver<Result<Space, String>>>>,
 }
 
 impl OwnNetwork {
@@ -48,7 +55,7 @@ impl OwnNetwork {
         firewall.load(&resolver().1)?;
         // Without it, what is sent to a cage that has just gone would leave by the default route and wait for an answer.
         apart(move || async move { refuse_unused(&connect()?, subnet).await })?;
-        let network = Arc::new(Self { subnet, firewall });
+        let network = Arc::new(Self { subnet, firewall, stock: Mutex::default() });
         let weak = Arc::downgrade(&network);
         let changes = changes().map_err(|e| format!("netlink: {e}"))?;
         let watch = std::thread::Builder::new().name("firewall".into()).spawn(move || watch(&weak, &changes));
@@ -60,34 +67,114 @@ impl OwnNetwork {
     pub fn attach(&self, pid: i32) -> Result<Ipv4Addr, String> {
         let space = File::open(format!("/proc/{pid}/ns/net")).map_err(|e| format!("network name space: {e}"))?;
         let subnet = self.subnet;
-        let gateway = Ipv4Addr::new(subnet[0], subnet[1], 0, 1);
-        // The kernel is the judge of which address is free: several daemons may run on a host, and a name space that has
-        // just ended keeps its interface for a moment.
-        for _ in 0..TRIES {
-            let [high, low] = fastrand::u16(256..=u16::MAX - 1).to_be_bytes();
-            let address = Ipv4Addr::new(subnet[0], subnet[1], high, low);
-            let name = format!("{}{high:02x}{low:02x}", firewall::PREFIX);
-            let inside = space.try_clone().map_err(|e| e.to_string())?;
-            let done = apart(move || async move {
-                let host = connect()?;
-                if !add_pair(&host, &name, pid).await? {
-                    return Ok(false);
+        apart(move || async move { furnish(&connect()?, &home()?, &space, subnet).await })
+    }
+
+    /// A name space of the stock, complete with its address; waits when they are taken faster than they are made. None when
+    /// the last one could not be made: then the caller makes one and hears the reason.
+    pub async fn take(&self) -> Option<Space> {
+        let mut stock = self.stock.lock().await;
+        if stock.is_none() {
+            *stock = self
+                .begin_stock()
+                .map_err(|e| tracing::warn!(error = %e, "runtime.no_stock: networks are made one by one"))
+                .ok();
+        }
+        loop {
+            match stock.as_mut()?.recv().await? {
+                Ok(space) if space.is_whole() => return Some(space),
+                Ok(_) => {} // somebody removed its interface; the next
+                Err(reason) => {
+                    tracing::warn!(%reason, "runtime.stock_failed: a network could not be made ahead");
+                    return None;
                 }
-                give_address(&host, &name, gateway, address).await?;
-                setns(inside, CloneFlags::CLONE_NEWNET).map_err(|e| format!("enter the name space: {e}"))?;
-                let cage = connect()?;
-                cage.link().set(LinkUnspec::new_with_name("lo").up().build()).execute().await.map_err(failed("lo"))?;
-                give_address(&cage, "eth0", address, gateway).await?;
-                let route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway).build();
-                cage.route().add(route).execute().await.map_err(failed("route"))?;
-                Ok(true)
-            })?;
-            if done {
-                return Ok(address);
             }
         }
-        Err(format!("no free address in {}.{}.0.0/16 after {TRIES} tries", subnet[0], subnet[1]))
     }
+
+    /// Starts the thread that keeps [`STOCK`] name spaces ready. Nothing but the descriptors in this process holds them, so
+    /// they and their interfaces go with the daemon, however it ends.
+    fn begin_stock(&self) -> std::io::Result<mpsc::Receiver<Result<Space, String>>> {
+        let (sender, receiver) = mpsc::channel(STOCK);
+        let subnet = self.subnet;
+        let work = move || apart_here(|| async move { fill(&connect()?, &home()?, subnet, &sender).await });
+        std::thread::Builder::new().name("networks".into()).spawn(work)?;
+        Ok(receiver)
+    }
+}
+
+/// A network name space in which no process is yet.
+pub struct Space {
+    /// Keeps it; to be entered with `setns`.
+    pub handle: OwnedFd,
+    /// Where the host reaches it.
+    pub address: Ipv4Addr,
+}
+
+impl Space {
+    fn is_whole(&self) -> bool {
+        Path::new("/sys/class/net").join(host_end(self.address)).exists()
+    }
+}
+
+fn host_end(address: Ipv4Addr) -> String {
+    let [_, _, high, low] = address.octets();
+    format!("{}{high:02x}{low:02x}", firewall::PREFIX)
+}
+
+/// Makes name spaces until nobody takes them any more.
+async fn fill(host: &Handle, home: &File, subnet: [u8; 2], sender: &mpsc::Sender<Result<Space, String>>) -> Result<(), String> {
+    while let Ok(place) = sender.reserve().await {
+        place.send(make_space(host, home, subnet).await);
+    }
+    Ok(())
+}
+
+async fn make_space(host: &Handle, home: &File, subnet: [u8; 2]) -> Result<Space, String> {
+    unshare(CloneFlags::CLONE_NEWNET).map_err(|e| format!("new name space: {e}"))?;
+    let space = self::home();
+    enter(home)?;
+    let space = space?;
+    let address = furnish(host, home, &space, subnet).await?;
+    Ok(Space { handle: space.into(), address })
+}
+
+/// The name space that this thread is in now.
+fn home() -> Result<File, String> {
+    File::open("/proc/thread-self/ns/net").map_err(|e| format!("network name space: {e}"))
+}
+
+fn enter(space: &File) -> Result<(), String> {
+    setns(space, CloneFlags::CLONE_NEWNET).map_err(|e| format!("enter the name space: {e}"))
+}
+
+/// Ties `space` to the host, and returns its address. This thread is in `home`, to which `host` speaks, before and after.
+async fn furnish(host: &Handle, home: &File, space: &File, subnet: [u8; 2]) -> Result<Ipv4Addr, String> {
+    let gateway = Ipv4Addr::new(subnet[0], subnet[1], 0, 1);
+    // The kernel is the judge of which address is free: several daemons may run on a host, and a name space that has
+    // just ended keeps its interface for a moment.
+    for _ in 0..TRIES {
+        let [high, low] = fastrand::u16(256..=u16::MAX - 1).to_be_bytes();
+        let address = Ipv4Addr::new(subnet[0], subnet[1], high, low);
+        let name = host_end(address);
+        if !add_pair(host, &name, space).await? {
+            continue;
+        }
+        give_address(host, &name, gateway, address).await?;
+        enter(space)?;
+        let furnished = furnish_inside(gateway, address).await;
+        enter(home)?;
+        return furnished.map(|()| address);
+    }
+    Err(format!("no free address in {}.{}.0.0/16 after {TRIES} tries", subnet[0], subnet[1]))
+}
+
+async fn furnish_inside(gateway: Ipv4Addr, address: Ipv4Addr) -> Result<(), String> {
+    let cage = connect()?;
+    cage.link().set(LinkUnspec::new_with_name("lo").up().build()).execute().await.map_err(failed("lo"))?;
+    give_address(&cage, "eth0", address, gateway).await?;
+    let route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway).build();
+    cage.route().add(route).execute().await.map_err(failed("route"))
 }
 
 /// Hears of every change of filter rules on the host.
@@ -135,11 +222,14 @@ where
     F: Future<Output = Result<T, String>>,
     W: FnOnce() -> F + Send + 'static,
 {
-    let thread = std::thread::Builder::new().name("network".into()).spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(|e| e.to_string())?;
-        runtime.block_on(work())
-    });
+    let thread = std::thread::Builder::new().name("network".into()).spawn(|| apart_here(work));
     thread.map_err(|e| e.to_string())?.join().unwrap_or_else(|_| Err("the network thread panicked".into()))
+}
+
+/// The same on a thread that is there for it.
+fn apart_here<T, F: Future<Output = Result<T, String>>>(work: impl FnOnce() -> F) -> Result<T, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(|e| e.to_string())?;
+    runtime.block_on(work())
 }
 
 /// A connection to the kernel that acts in the name space that this thread is in now.
@@ -150,9 +240,9 @@ fn connect() -> Result<Handle, String> {
 }
 
 /// Makes the pair with one end in the cage; false when the name is taken.
-async fn add_pair(host: &Handle, name: &str, pid: i32) -> Result<bool, String> {
+async fn add_pair(host: &Handle, name: &str, space: &File) -> Result<bool, String> {
     let mut peer = LinkMessage::default();
-    peer.attributes = vec![LinkAttribute::IfName("eth0".into()), LinkAttribute::NetNsPid(pid.cast_unsigned())];
+    peer.attributes = vec![LinkAttribute::IfName("eth0".into()), LinkAttribute::NetNsFd(space.as_raw_fd())];
     let mut pair = LinkVeth::new(name, "eth0").build();
     pair.attributes.retain(|a| !matches!(a, LinkAttribute::LinkInfo(_)));
     let info = vec![LinkInfo::Kind(InfoKind::Veth), LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer)))];

@@ -23,10 +23,10 @@ fn command(script: &str, stdio: Stdio) -> Exec {
 /// All output, and the status.
 async fn finish(mut running: Running) -> (String, Option<i32>) {
     let mut text = Vec::new();
-    while let Some(piece) = timeout(LIMIT, running.output.recv()).await.expect("output or its end") {
+    while let Some(piece) = timeout(*LIMIT, running.output.recv()).await.expect("output or its end") {
         text.extend_from_slice(&piece);
     }
-    let status = timeout(LIMIT, running.exit).await.expect("the status").ok();
+    let status = timeout(*LIMIT, running.exit).await.expect("the status").ok();
     (String::from_utf8_lossy(&text).into_owned(), status)
 }
 
@@ -44,7 +44,7 @@ pub async fn attach_41_pipes_carry_any_bytes_and_their_end(world: &World) {
     assert_eq!(sink.text(), format!("{expected}\nover\n"));
     let (id, _) = world.start("exec sleep 300").await;
     if let Ok(input) = world.runtime.attach(id).await {
-        timeout(LIMIT, input.closed()).await.expect("a cage that writes to the log reads nothing");
+        timeout(*LIMIT, input.closed()).await.expect("a cage that writes to the log reads nothing");
     }
     world.runtime.remove(id).await.unwrap();
 }
@@ -77,7 +77,7 @@ pub async fn attach_the_next_one_cuts_the_former_off(world: &World) {
     first.send(Input::Bytes("one\n".into())).await.unwrap();
     sink.wait_for("got=one");
     let second = world.runtime.attach(id).await.unwrap();
-    timeout(LIMIT, first.closed()).await.expect("the former one is told");
+    timeout(*LIMIT, first.closed()).await.expect("the former one is told");
     drop(second); // without an end: the process goes on and waits for the next
     let next = (world.reopen)(world.dir.path());
     let heard = Arc::new(Recorder::default());
@@ -151,6 +151,6 @@ pub async fn exec_ends_with_the_cage(world: &World) {
     assert!(running.output.recv().await.unwrap().starts_with(b"ready"));
     world.runtime.stop(id, 500).await.unwrap();
     assert_eq!(world.end(id).await.status, 0, "the main process's status counts");
-    while timeout(LIMIT, running.output.recv()).await.expect("its output ends").is_some() {}
-    assert!(timeout(LIMIT, running.exit).await.is_ok());
+    while timeout(*LIMIT, running.output.recv()).await.expect("its output ends").is_some() {}
+    assert!(timeout(*LIMIT, running.exit).await.is_ok());
 }

@@ -99,7 +99,7 @@ pub async fn life_nothing_is_left_behind(world: &World) {
     if !world.lacks("limits", |c| c.limits) {
         for id in &ids {
             // The kernel counts memory in batches, a moment later.
-            let limit = std::time::Instant::now() + super::LIMIT;
+            let limit = std::time::Instant::now() + *super::LIMIT;
             let in_force = async || world.runtime.stats(*id).await.is_some_and(|s| s.tasks >= 1 && s.memory.rss_bytes > 0);
             while !in_force().await {
                 assert!(std::time::Instant::now() < limit, "limits are in force");

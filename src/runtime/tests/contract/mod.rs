@@ -18,13 +18,18 @@ use std::{
     net::IpAddr,
     os::unix::fs::PermissionsExt,
     path::Path,
-    sync::{Arc, Condvar, Mutex},
+    sync::{Arc, Condvar, LazyLock, Mutex},
     time::Duration,
 };
 use uuid::Uuid;
 
+/// Factor for all limits where everything is slow, as on an emulated machine.
+const LIMIT_FACTOR: &str = "TIDEMILL_TEST_LIMIT_FACTOR";
 /// Longest wait for anything.
-pub const LIMIT: Duration = Duration::from_secs(30);
+pub static LIMIT: LazyLock<Duration> = LazyLock::new(|| {
+    let factor = std::env::var(LIMIT_FACTOR).map_or(1, |factor| factor.parse().expect(LIMIT_FACTOR));
+    Duration::from_secs(30) * factor
+});
 
 /// Remembers what a cage says.
 #[derive(Default)]
@@ -63,7 +68,7 @@ impl Recorder {
     /// Waits until the output contains `needle`.
     pub fn wait_for(&self, needle: &str) {
         let text = self.text.lock().unwrap();
-        let (text, limit) = self.changed.wait_timeout_while(text, LIMIT, |t| !t.contains(needle)).unwrap();
+        let (text, limit) = self.changed.wait_timeout_while(text, *LIMIT, |t| !t.contains(needle)).unwrap();
         assert!(!limit.timed_out(), "no {needle:?} in:\n{text}");
     }
 }
@@ -134,7 +139,7 @@ impl World {
 
     /// Waits for the end and removes what is left.
     pub async fn end(&self, id: DynoId) -> Exit {
-        let exit = tokio::time::timeout(LIMIT * 2, self.runtime.wait(id)).await.expect("the cage ends").unwrap();
+        let exit = tokio::time::timeout(*LIMIT * 2, self.runtime.wait(id)).await.expect("the cage ends").unwrap();
         self.runtime.remove(id).await.unwrap();
         exit
     }

@@ -46,7 +46,7 @@ pub async fn pipe_17_output_goes_on_under_a_new_daemon_without_loss_or_repeat(wo
     world.runtime.start(spec, Keeper::new(stored.clone())).await.unwrap();
     let mut daemons = vec![(world.reopen)(world.dir.path())];
     for round in 1..=4 {
-        let limit = std::time::Instant::now() + super::LIMIT;
+        let limit = std::time::Instant::now() + *super::LIMIT;
         while stored.lock().unwrap().len() < round * 5000 && std::time::Instant::now() < limit {
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }
