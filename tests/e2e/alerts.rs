@@ -162,7 +162,7 @@ fn an_alert_opens_and_closes_once_and_every_channel_is_told() {
     send(&platform, "/apps/shop/alert-channels", channel("chat", &sink.url("/chat/secret-path")));
     send(&platform, "/apps/shop/alert-channels", channel("ntfy", &sink.url("/topic")));
     send(&platform, "/machine/alert-channels", channel("email", "ops@example.com"));
-    let rule = json!({ "metric": "cpu", "threshold": 50, "for_s": 0, "clear_s": 2, "name": "busy ü", "process": "web" });
+    let rule = json!({ "metric": "cpu", "threshold": 5, "for_s": 0, "clear_s": 2, "name": "busy ü", "process": "web" });
     let (rule, _) = send(&platform, "/apps/shop/alert-rules", rule);
     assert_eq!((&rule["built_in"], &rule["clear_s"]), (&json!(false), &json!(2)));
     assert!(get(&platform, "/apps/shop/alert-rules").len() >= 8);
@@ -170,7 +170,7 @@ fn an_alert_opens_and_closes_once_and_every_channel_is_told() {
         scope.spawn(|| platform.web("shop", "/burn"));
         let open = eventually("it opens", || get(&platform, "/apps/shop/alerts?eq[state]=open").pop());
         assert_eq!((open["rule"].as_str(), open["subject"].as_str()), (Some("busy ü"), Some("web.1")));
-        assert!(open["value"].as_f64().unwrap() >= 50.0, "{open}");
+        assert!(open["value"].as_f64().unwrap() >= 5.0, "{open}");
     });
     let closed =
         eventually("it closes", || get(&platform, "/apps/shop/alerts").into_iter().find(|alert| alert["state"] == "closed"));
@@ -178,7 +178,7 @@ fn an_alert_opens_and_closes_once_and_every_channel_is_told() {
     let told = eventually("both are delivered", || Some(sink.at("/hook")).filter(|all| all.len() == 2));
     let [opening, ending] = [&told[0], &told[1]].map(|got| serde_json::from_str::<Value>(&got.body).unwrap());
     assert_eq!([&opening["type"], &ending["type"]], ["alert.opened", "alert.closed"]);
-    assert_eq!((&opening["alert"]["id"], &opening["alert"]["threshold"]), (&closed["id"], &json!(50.0)));
+    assert_eq!((&opening["alert"]["id"], &opening["alert"]["threshold"]), (&closed["id"], &json!(5.0)));
     let stamped = format!("{}.{}.{}", told[0].header("webhook-id"), told[0].header("webhook-timestamp"), told[0].body);
     assert_eq!(told[0].header("webhook-signature"), format!("v1,{}", hmac_of(&secret, &stamped)));
     let chat = eventually("the chat", || Some(sink.at("/chat/secret-path")).filter(|all| all.len() == 2));
