@@ -73,7 +73,7 @@ fn shown(s: &Session, path: &str) -> Result<()> {
 fn figure(value: &Value) -> String {
     match value.as_f64() {
         None => "–".into(),
-        Some(n) if n == 0.0 => "0".into(),
+        Some(0.0) => "0".into(),
         Some(n) if n.abs() < 10.0 => format!("{n:.2}"),
         Some(n) if n.abs() < 100.0 => format!("{n:.1}"),
         Some(n) => format!("{n:.0}"),
