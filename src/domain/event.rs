@@ -189,8 +189,13 @@ pub enum EventBody {
         /// The endpoint.
         endpoint: Uuid,
     },
-    /// Managed certificates were switched on or off.
+    /// Managed certificates were switched on or off, or asked for once more.
     AcmChanged,
+    /// A managed certificate came, or is on its way, or did not come.
+    ManagedCertificateChanged {
+        /// The name.
+        hostname: String,
+    },
     /// A log drain came or went.
     DrainChanged {
         /// The drain.
