@@ -189,7 +189,7 @@ pub enum EventBody {
         /// The endpoint.
         endpoint: Uuid,
     },
-    /// Managed certificates were switched on or off.
+    /// Managed certificates were switched on or off, or asked for once more.
     AcmChanged,
     /// An alert opened, closed or came back.
     AlertChanged {
@@ -205,6 +205,11 @@ pub enum EventBody {
     AlertChannelChanged {
         /// The channel.
         channel: Uuid,
+    },
+    /// A managed certificate came, or is on its way, or did not come.
+    ManagedCertificateChanged {
+        /// The name.
+        hostname: String,
     },
     /// A log drain came or went.
     DrainChanged {

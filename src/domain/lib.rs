@@ -5,6 +5,7 @@
 //! changes, so it stays small.
 
 pub mod account;
+pub mod acm;
 pub mod address;
 pub mod alert;
 pub mod app;

@@ -3,6 +3,7 @@
 //! Woken by the events of the store; knows no other signal. One code path for the normal case, for recovery and for the
 //! start of the daemon (`architecture.md` section 3). This room must not answer requests: nobody calls it but the binary.
 
+pub mod acme;
 mod actor;
 mod alerts;
 mod attach;
@@ -72,6 +73,8 @@ pub struct Parts {
     pub router: Arc<Router>,
     /// Gets the certificates of domains.
     pub certificates: Arc<certs::serving::Certificates>,
+    /// Where and how certificates are ordered.
+    pub acme: acme::Parts,
     /// App logs.
     pub logs: Logs,
     /// Build output.
@@ -134,6 +137,7 @@ struct Shared {
     actors: Mutex<HashMap<AppId, Arc<Notify>>>,
     routes: routes::Routes,
     certificates: certificates::Certificates,
+    desk: acme::Desk,
     users: pools::Users,
     ports: pools::Ports,
     build_slots: Semaphore,
@@ -173,6 +177,7 @@ impl Engine {
             actors: Mutex::default(),
             routes: routes::Routes::default(),
             certificates: certificates::Certificates::default(),
+            desk: acme::Desk::default(),
             users: pools::Users::default(),
             ports: pools::Ports::new(),
             build_slots,
@@ -197,6 +202,7 @@ impl Engine {
             engine.wake(app.id);
         }
         engine.shared.certificates.refresh(&engine.shared.parts)?;
+        acme::start(&engine)?;
         drains::refresh(&engine.shared.parts)?;
         images::look_soon(&engine);
         engine.start_scheduler()?;
@@ -292,6 +298,9 @@ impl Engine {
         {
             tracing::error!(error = %e, "engine.certificates_failed");
         }
+        if certificates::Certificates::concerns(body) || matches!(body, EventBody::AcmChanged) {
+            self.shared.desk.wake();
+        }
         if matches!(body, EventBody::DrainChanged { .. } | EventBody::AppDestroyed)
             && let Err(e) = drains::refresh(&self.shared.parts)
         {
@@ -322,6 +331,7 @@ impl Engine {
                 let text = format!("No web dyno is started: {text} Then: tidemill ps:scale web=1");
                 self.shared.parts.logs.app(app).write("app", "api", text);
             }
+            EventBody::ManagedCertificateChanged { .. } => {} // dynos have nothing to do with it
             _ => self.wake(app),
         }
     }

@@ -6,6 +6,7 @@
 //! ```
 
 mod access_log;
+mod challenge;
 mod code;
 mod hang_up;
 mod headers;
@@ -15,6 +16,7 @@ mod proxy;
 #[cfg(test)]
 mod proxy_tests;
 mod record;
+mod secure;
 mod table;
 mod traffic;
 mod upstream;

@@ -3,7 +3,7 @@
 use crate::{
     AppRoute, Claim, Code, Observer, Table,
     access_log::{AccessLog, Start},
-    code, headers,
+    code, headers, secure,
     upstream::{self, ConnectError},
 };
 use arc_swap::ArcSwap;
@@ -54,6 +54,7 @@ pub struct Router {
     control: Control,
     logs: Logs,
     observer: OnceLock<Arc<dyn Observer>>,
+    challenges: crate::challenge::Answers,
 }
 
 /// What is known of the connection that a request came by.
@@ -74,12 +75,18 @@ impl Router {
             control,
             logs,
             observer: OnceLock::new(),
+            challenges: crate::challenge::Answers::default(),
         })
     }
 
     /// From now on `observer` gets a record of each request. Only the first one counts.
     pub fn observe(&self, observer: Arc<dyn Observer>) {
         let _ = self.observer.set(observer);
+    }
+
+    /// Answers the questions of authorities from now on.
+    pub fn answer_challenges(&self, challenges: Arc<dyn domain::acm::Challenges>) {
+        self.challenges.set(challenges);
     }
 
     /// Swaps the table; false when it is not newer than the one in use.
@@ -114,13 +121,23 @@ impl Router {
             Ok(host) => host,
             Err(why) => return whole(code::bad_request(why)),
         };
+        if let Some(answer) = self.challenges.answer(&request, &host) {
+            return answer;
+        }
         if self.is_platform(&host) {
             let client = Client { address: peer.address, secure: peer.proto == "https" };
             return (self.control)(request, client).await;
         }
         let route = self.table.load().find(&host).cloned();
         match route {
-            Some(route) => self.forward(request, peer, &host, &route).await,
+            Some(route) if route.https_redirect && peer.proto == "http" => secure::redirect(request.uri(), &host, peer.port),
+            Some(route) => {
+                let mut response = self.forward(request, peer, &host, &route).await;
+                if route.hsts && peer.proto == "https" {
+                    secure::remember(&mut response);
+                }
+                response
+            }
             None => whole(code::no_such_app()),
         }
     }

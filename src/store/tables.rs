@@ -7,6 +7,7 @@ use domain::{
     SniEndpoint, SshKey, Team, TeamId, Token, Webhook,
     account::SetupLink,
     alert::{Alert, Channel, Notice, Rule},
+    acm::{Entry, Managed},
     sign_in::{AuthorizationCode, Client, Secrets, Session},
     team::{Invitation, Transfer},
     webhook::{Delivery, HookEvent},
@@ -139,6 +140,12 @@ tables! {
     SNI_BY_APP = 52, "sni_endpoint_by_app", (AppId, Uuid) => Uuid;
     /// Private keys of uploaded certificates: endpoint, piece.
     SNI_KEYS = 53, "sni_key", (Uuid, u32) => SealedChunk;
+    /// Names whose certificates are managed.
+    MANAGED = 49, "managed_certificate", String => Managed;
+    /// Private keys that belong to managed certificates, and that of the account: id, piece.
+    MANAGED_KEYS = 58, "managed_key", (Uuid, u32) => SealedChunk;
+    /// What was asked of authorities in the last week.
+    ACM_LEDGER = 60, "acm_ledger", (u64, Uuid) => Entry;
     /// Log drains.
     DRAINS = 54, "log_drain", Uuid => LogDrain;
     /// Log drains of an app.

@@ -36,9 +36,10 @@ impl Sockets {
         }
         if sockets.web.is_empty() {
             sockets.web.push(bound(config.http)?);
+            sockets.web.extend(config.https.map(bound).transpose()?);
         } else {
             let addresses: Vec<_> = sockets.web.iter().filter_map(|s| s.local_addr().ok()).collect();
-            tracing::info!(?addresses, "tidemill.sockets_passed: the setting http is not looked at");
+            tracing::info!(?addresses, "tidemill.sockets_passed: the settings http and https are not looked at");
         }
         if let (None, Some(address)) = (&sockets.ssh, config.ssh) {
             sockets.ssh = Some(bound(address)?);

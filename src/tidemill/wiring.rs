@@ -60,7 +60,7 @@ pub struct Platform {
     logs: Logs,
     shutdown: Shutdown,
     router_runtime: tokio::runtime::Runtime,
-    listening: Vec<tokio::task::JoinHandle<bool>>,
+    listening: tokio::task::JoinHandle<bool>,
     config: Config,
 }
 
@@ -250,6 +250,22 @@ async fn listen(
     }
 }
 
+/// The same at several sockets.
+async fn listen_on_all(
+    sockets: Vec<(std::net::TcpListener, u16, Option<Doors>)>,
+    router: Arc<Router>,
+    shutdown: Shutdown,
+    grace: Duration,
+) -> bool {
+    let all: Vec<_> =
+        sockets.into_iter().map(|socket| tokio::spawn(listen(socket, router.clone(), shutdown.clone(), grace))).collect();
+    let mut in_time = true;
+    for one in all {
+        in_time &= one.await.unwrap_or(false);
+    }
+    in_time
+}
+
 /// Boots the platform: bind, store, logs, runtime, router, engine, git, and only then serve.
 pub async fn start(config: Config) -> Result<Platform> {
     make_data_dir(&config.data_dir)?;
@@ -297,7 +313,9 @@ pub async fn start(config: Config) -> Result<Platform> {
         tree_bytes_max: config.tree_mb_max << 20,
     });
     let own = own_certificate(&config)?.server;
-    let certificates = certs::serving::Certificates::new(&own);
+    let board = certs::board::Board::new();
+    router.answer_challenges(board.clone());
+    let certificates = certs::serving::Certificates::new(&own, board.clone());
     let engine = Engine::start(engine::Parts {
         store: store.clone(),
         service: service.clone(),
@@ -306,6 +324,7 @@ pub async fn start(config: Config) -> Result<Platform> {
         meetings,
         router: router.clone(),
         certificates: certificates.clone(),
+        acme: engine::acme::Parts { settings: config.acme.settings(&config.domain, address.port()), board },
         logs: logs.clone(),
         outputs,
         sealer,
@@ -327,12 +346,10 @@ pub async fn start(config: Config) -> Result<Platform> {
         .context("start the router's threads")?;
     let shutdown = Shutdown::new();
     let grace = Duration::from_secs(config.shutdown_s);
-    let doors = doors(certificates.server(&own), &engine, &ssh);
-    let listening = web.into_iter().zip(ports).map(|(socket, own)| {
-        let listener = (socket, own.port(), Some(doors.clone()));
-        router_runtime.spawn(listen(listener, router.clone(), shutdown.clone(), grace))
-    });
-    let listening = listening.collect();
+    let server = certificates.server(&own).map_err(anyhow::Error::msg).context("set up TLS")?;
+    let doors = doors(server, &engine, &ssh);
+    let sockets = web.into_iter().zip(ports).map(|(socket, own)| (socket, own.port(), Some(doors.clone()))).collect();
+    let listening = router_runtime.spawn(listen_on_all(sockets, router, shutdown.clone(), grace));
     watchdog::start(router_runtime.handle().clone());
     Ok(Platform { service, address, ssh, engine, store, logs, shutdown, router_runtime, listening, config })
 }
@@ -343,10 +360,8 @@ impl Platform {
         self.shutdown.start();
         self.service.end_streams();
         self.ssh.close();
-        for listening in self.listening {
-            if !listening.await.unwrap_or(false) {
-                tracing::warn!("tidemill.drain_limit: some requests were cut");
-            }
+        if !self.listening.await.unwrap_or(false) {
+            tracing::warn!("tidemill.drain_limit: some requests were cut");
         }
         self.router_runtime.shutdown_background();
         self.engine.close();

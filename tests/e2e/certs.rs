@@ -49,7 +49,7 @@ fn add(platform: &Platform, app: &str, host: &str) -> Value {
 }
 
 /// What curl gets at `https://host/`, trusting `ca`; `None` when it does not trust the certificate.
-fn visit(platform: &Platform, ca: &std::path::Path, host: &str) -> Option<String> {
+pub fn visit(platform: &Platform, ca: &std::path::Path, host: &str) -> Option<String> {
     let output = Command::new("curl")
         .args(["--silent", "--max-time", "20", "--cacert"])
         .arg(ca)
@@ -61,7 +61,7 @@ fn visit(platform: &Platform, ca: &std::path::Path, host: &str) -> Option<String
 }
 
 /// Subject of the certificate that answers for `host`.
-fn subject(platform: &Platform, host: &str) -> String {
+pub fn subject(platform: &Platform, host: &str) -> String {
     let output = Command::new("curl")
         .args(["--silent", "--insecure", "--max-time", "20", "--output", "/dev/null", "--write-out", "%{certs}"])
         .args(["--resolve", &format!("{host}:{}:127.0.0.1", platform.port)])
