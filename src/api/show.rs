@@ -327,7 +327,7 @@ pub fn domain(service: &Service, app: &domain::App, shown: &service::ShownDomain
         id: row.id,
         app: named(app.id.0, &app.name),
         acm_status: shown.acm.as_ref().map(|(word, _)| (*word).into()),
-        acm_status_reason: shown.acm.as_ref().map(|(_, reason)| reason.clone()),
+        acm_status_reason: shown.acm.as_ref().and_then(|(_, reason)| reason.clone()),
         cname: Some(format!("{}.{}", app.name, service.addresses().domain)),
         created_at: time(row.created_at.0),
         hostname: row.hostname.clone(),

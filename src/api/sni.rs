@@ -41,7 +41,7 @@ fn shown(app: &domain::App, endpoint: &ShownEndpoint) -> wire::SniEndpoint {
         name: row.name.clone(),
         ssl_cert: wire::SslCert {
             id: row.id,
-            acm: false,
+            acm: endpoint.managed,
             ca_signed: !facts.self_signed,
             self_signed: facts.self_signed,
             cert_domains: facts.names.clone(),
@@ -102,6 +102,6 @@ async fn disable_acm(view: View, User(ctx): User, Path(app): Path<String>) -> Ou
 }
 
 async fn refresh_acm(view: View, User(ctx): User, Path(app): Path<String>) -> Out {
-    let app = view.refresh_acm(&ctx, &app)?;
+    let app = view.refresh_acm(&ctx, &app).await?;
     Ok(ok(show::app(&view, &app)?)?.into_response())
 }

@@ -10,6 +10,7 @@ use domain::{
     sni::{CertFacts, Inspect},
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use std::net::IpAddr;
 use x509_parser::{certificate::X509Certificate, extensions::GeneralName, prelude::FromDer, public_key::PublicKey};
 
 /// Certificates of one chain.
@@ -144,13 +145,22 @@ fn check_strength(leaf: &X509Certificate) -> Result<(), String> {
     }
 }
 
-/// Host names of the certificate: the alternative names, or where there are none the common name.
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    let four = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    four.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
+}
+
+/// Host names and addresses of the certificate: the alternative names, or where there are none the common name.
 fn names(leaf: &X509Certificate) -> Vec<String> {
     let alternative = leaf.subject_alternative_name().ok().flatten();
     let mut found: Vec<String> = alternative
         .iter()
         .flat_map(|names| &names.value.general_names)
-        .filter_map(|name| if let GeneralName::DNSName(name) = name { Some(name.to_ascii_lowercase()) } else { None })
+        .filter_map(|name| match name {
+            GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
+            GeneralName::IPAddress(bytes) => address(bytes).map(|address| address.to_string()),
+            _ => None,
+        })
         .collect();
     if found.is_empty() {
         let common = leaf.subject().iter_common_name().filter_map(|name| name.as_str().ok());

@@ -1,5 +1,6 @@
 //! Which certificate answers a handshake: by the name that the client asks for, from an immutable snapshot.
 
+use crate::board::{ACME_ALPN, Board};
 use arc_swap::ArcSwap;
 use rustls::{
     ServerConfig,
@@ -20,6 +21,8 @@ pub struct Snapshot {
     pub hosts: HashMap<String, Option<Ready>>,
     /// By what follows the first label.
     pub wildcards: HashMap<String, Ready>,
+    /// For clients that name nobody, as those do that go to an address.
+    pub bare: Option<Ready>,
 }
 
 /// Chain and key, checked to belong together.
@@ -44,12 +47,13 @@ pub fn ready(chain: &str, key: &str) -> Result<Ready, String> {
 pub struct Certificates {
     snapshot: ArcSwap<Snapshot>,
     own: Arc<dyn ResolvesServerCert>,
+    board: Arc<Board>,
 }
 
 impl Certificates {
-    /// Nothing but the platform's own certificate, that of `own`.
-    pub fn new(own: &ServerConfig) -> Arc<Self> {
-        Arc::new(Self { snapshot: ArcSwap::default(), own: own.cert_resolver.clone() })
+    /// Nothing but the platform's own certificate, that of `own`, and what stands on `board` for authorities.
+    pub fn new(own: &ServerConfig, board: Arc<Board>) -> Arc<Self> {
+        Arc::new(Self { snapshot: ArcSwap::default(), own: own.cert_resolver.clone(), board })
     }
 
     /// From now on `snapshot` answers.
@@ -57,11 +61,20 @@ impl Certificates {
         self.snapshot.store(Arc::new(snapshot));
     }
 
-    /// `own` with this choice in place of its one certificate.
-    pub fn server(self: &Arc<Self>, own: &ServerConfig) -> Arc<ServerConfig> {
+    /// `own` with this choice in place of its one certificate. Session tickets are sealed with keys that change by
+    /// themselves and are never written down. Whoever speaks [`ACME_ALPN`] is to be hung up on after the handshake.
+    ///
+    /// # Errors
+    /// The reason, when the system has no randomness to give.
+    pub fn server(self: &Arc<Self>, own: &ServerConfig) -> Result<Arc<ServerConfig>, String> {
         let mut server = own.clone();
         server.cert_resolver = self.clone();
-        Arc::new(server)
+        server.ticketer = rustls::crypto::ring::Ticketer::new().map_err(|e| e.to_string())?;
+        if server.alpn_protocols.is_empty() {
+            server.alpn_protocols.push(b"http/1.1".to_vec());
+        }
+        server.alpn_protocols.push(ACME_ALPN.to_vec());
+        Ok(Arc::new(server))
     }
 
     fn find(&self, host: &str) -> Option<Ready> {
@@ -81,9 +94,15 @@ impl std::fmt::Debug for Certificates {
 
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Ready> {
+        if hello.alpn().is_some_and(|offered| offered.eq([ACME_ALPN])) {
+            return self.board.handshake(hello.server_name()?);
+        }
         // The library gives the name in lower case.
-        let uploaded = hello.server_name().and_then(|host| self.find(host));
-        uploaded.or_else(|| self.own.resolve(hello))
+        let chosen = match hello.server_name() {
+            Some(host) => self.find(host),
+            None => self.snapshot.load().bare.clone(),
+        };
+        chosen.or_else(|| self.own.resolve(hello))
     }
 }
 
@@ -102,12 +121,13 @@ mod tests {
     fn the_exact_name_goes_before_the_wildcard_and_a_foreign_name_gets_neither() {
         let dir = tempfile::tempdir().unwrap();
         let own = crate::own::load_or_create(dir.path(), "localhost").unwrap();
-        let certificates = Certificates::new(&own.server);
+        let certificates = Certificates::new(&own.server, Board::new());
         let (exact, wild) = (certificate("a.example.com"), certificate("*.example.com"));
         assert!(certificates.find("a.example.com").is_none());
         certificates.publish(Snapshot {
             hosts: HashMap::from([("a.example.com".into(), Some(exact.clone())), ("b.example.com".into(), None)]),
             wildcards: HashMap::from([("example.com".into(), wild.clone())]),
+            bare: None,
         });
         let same = |host: &str, expected: &Ready| certificates.find(host).is_some_and(|found| Arc::ptr_eq(&found, expected));
         assert!(same("a.example.com", &exact) && same("c.example.com", &wild));

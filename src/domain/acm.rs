@@ -292,7 +292,9 @@ impl Managed {
             Happened::RenewAt(at) => {
                 if let Some(issued) = &mut self.issued {
                     issued.renew_at = at;
-                    self.next_at = at;
+                    if self.phase == Phase::Issued {
+                        self.next_at = at;
+                    }
                 }
             }
             Happened::Trouble(trouble) => self.fail(trouble, now, rules, dice),
@@ -435,6 +437,14 @@ pub fn renew_at(facts: &CertFacts, dice: u64) -> UnixMs {
     let life = facts.expires_at.since_ms(facts.starts_at);
     let about = facts.starts_at.0.saturating_add(life / 3 * 2);
     UnixMs(about.saturating_sub(life / 30).saturating_add(if life < 15 { 0 } else { dice % (life / 15) }))
+}
+
+/// When to renew, by the window that the authority gives for a certificate that is new: a random time in it, but never in the
+/// first half of the life or the last tenth, so that an authority that is wrong makes no storm and no gap.
+pub fn renew_within(facts: &CertFacts, (from, to): (UnixMs, UnixMs), dice: u64) -> UnixMs {
+    let life = facts.expires_at.since_ms(facts.starts_at);
+    let at = from.plus_ms(dice % to.since_ms(from).max(1));
+    at.clamp(facts.starts_at.plus_ms(life / 2), facts.starts_at.plus_ms(life / 10 * 9))
 }
 
 /// A tenth more at most.

@@ -78,6 +78,10 @@ proptest! {
     fn renewal_is_inside_of_the_life_and_well_before_its_end(days in 1u64..400, dice in any::<u64>()) {
         let facts = facts(NOW, NOW.plus_ms(days * DAY_MS));
         let at = renew_at(&facts, dice).since_ms(NOW);
+        for from in [UnixMs(0), NOW.plus_ms(days * DAY_MS / 3), NOW.plus_ms(2 * days * DAY_MS)] {
+            let within = renew_within(&facts, (from, from.plus_ms(DAY_MS)), dice);
+            prop_assert!(within > NOW && within < facts.expires_at);
+        }
         prop_assert!(at >= days * DAY_MS * 63 / 100 && at <= days * DAY_MS * 70 / 100, "{} of {}", at, days * DAY_MS);
     }
 
@@ -191,6 +195,8 @@ fn caa_is_judged_like_an_authority_does() {
     assert_eq!(allows(&[caa("issue", "CA.example; validationmethods=dns-01,http-01")], false), Ok(()));
     assert_eq!(allows(&[caa("iodef", "mailto:a@b")], false), Ok(()));
     assert!(allows(&[caa("issue", ";")], false).unwrap_err().contains("CAA forbids"));
+    assert!(caa_allows(&[caa("issue", ";")], &[], false, &http).unwrap_err().contains("allows nobody"));
+    assert_eq!(caa_allows(&[caa("issue", "other.example")], &[], false, &http), Ok(()), "it decides by itself");
     assert!(allows(&[caa("issue", "other.example")], false).unwrap_err().contains("other.example"));
     assert!(allows(&[caa("issue", "ca.example; validationmethods=dns-01")], false).unwrap_err().contains("other ways"));
     assert!(allows(&[caa("issue", "ca.example"), caa("issuewild", ";")], true).is_err());

@@ -22,6 +22,11 @@ pub const DYNO_METADATA: &str = "runtime-dyno-metadata";
 /// Dynos are told about the build, in place of the slug.
 pub const BUILD_METADATA: &str = "runtime-dyno-build-metadata";
 
+/// Visitors without TLS are sent to come with it.
+pub const HTTPS_REDIRECT: &str = "https-redirect";
+/// Browsers are told to come over TLS only.
+pub const HSTS: &str = "http-strict-transport-security";
+
 /// Secrets and big changes need a code of the second factor.
 pub const TWO_FACTOR: &str = "two-factor";
 
@@ -47,6 +52,20 @@ pub const FEATURES: &[Feature] = &[
         state: "beta",
         display_name: "Dyno metadata",
         description: "Dynos get HEROKU_APP_ID, HEROKU_DYNO_ID, HEROKU_RELEASE_VERSION and others in their environment.",
+    },
+    Feature {
+        name: HSTS,
+        id: "7e4bd2a0-93c1-4d0c-9f57-2a5c0d6b1e06",
+        state: "general",
+        display_name: "Strict transport security",
+        description: "Answers over TLS carry Strict-Transport-Security for a year, unless the app sets it itself.",
+    },
+    Feature {
+        name: HTTPS_REDIRECT,
+        id: "7e4bd2a0-93c1-4d0c-9f57-2a5c0d6b1e05",
+        state: "general",
+        display_name: "Redirect to HTTPS",
+        description: "Visitors who come over plain HTTP are sent to the same address over TLS, before a dyno sees them.",
     },
     Feature {
         state: "general",

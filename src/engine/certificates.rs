@@ -1,10 +1,11 @@
 //! From rows to the certificates that answer handshakes.
 
-use crate::Parts;
+use crate::{Parts, acme};
 use certs::serving::{Ready, Snapshot, ready};
-use domain::{AppDomain, AppId, EventBody};
+use domain::{AppDomain, AppId, EventBody, acm::Issued};
 use std::{
     collections::HashMap,
+    net::IpAddr,
     sync::{Mutex, PoisonError},
 };
 use store::{ReadRows, tables};
@@ -37,26 +38,62 @@ impl Certificates {
                 Err(reason) => tracing::error!(endpoint = %row.id, %reason, "engine.certificate_unusable"),
             }
         }
+        let mut managed = HashMap::new();
+        for row in parts.store.scan(&tables::MANAGED, &())? {
+            let Some(issued) = row.serves() else { continue };
+            match made_of(&known, issued, parts) {
+                Ok(made) => {
+                    all.insert(issued.key, (issued.facts.chain.clone(), made.clone()));
+                    managed.insert(row.name, (row.app, made));
+                }
+                Err(reason) => tracing::error!(name = %row.name, %reason, "engine.certificate_unusable"),
+            }
+        }
         *known = all;
         let domains = parts.store.scan(&tables::DOMAINS, &())?;
-        parts.certificates.publish(snapshot(&domains, |id| known.get(&id).map(|(_, made)| made.clone())));
+        parts.certificates.publish(snapshot(&domains, &managed, |id| known.get(&id).map(|(_, made)| made.clone())));
         Ok(())
     }
 }
 
-fn snapshot(domains: &[AppDomain], ready: impl Fn(Uuid) -> Option<Ready>) -> Snapshot {
+/// A managed certificate, ready; the one of before where it is the same.
+fn made_of(known: &HashMap<Uuid, (String, Ready)>, issued: &Issued, parts: &Parts) -> Result<Ready, String> {
+    if let Some((_, made)) = known.get(&issued.key) {
+        return Ok(made.clone());
+    }
+    let key = acme::read_key(&parts.store, &parts.sealer, issued.key).map_err(|e| e.to_string())?;
+    let key = key.and_then(|key| String::from_utf8(key).ok()).ok_or("its key is gone")?;
+    ready(&issued.facts.chain, &key)
+}
+
+fn snapshot(
+    domains: &[AppDomain],
+    managed: &HashMap<String, (Option<AppId>, Ready)>,
+    uploaded: impl Fn(Uuid) -> Option<Ready>,
+) -> Snapshot {
+    let made = |domain: &AppDomain| match domain.sni_endpoint {
+        Some(id) => uploaded(id),
+        None => managed.get(&domain.hostname).filter(|(app, _)| *app == Some(domain.app)).map(|(_, made)| made.clone()),
+    };
     let mut snapshot = Snapshot::default();
+    for (name, (_, made)) in managed.iter().filter(|(_, (app, _))| app.is_none()) {
+        match name.strip_prefix("*.") {
+            _ if name.parse::<IpAddr>().is_ok() => snapshot.bare = Some(made.clone()),
+            Some(parent) => drop(snapshot.wildcards.insert(parent.into(), made.clone())),
+            None => drop(snapshot.hosts.insert(name.clone(), Some(made.clone()))),
+        }
+    }
     let mut wildcard_apps: HashMap<&str, AppId> = HashMap::new();
     for domain in domains {
         if let Some(parent) = domain.hostname.strip_prefix("*.")
-            && let Some(made) = domain.sni_endpoint.and_then(&ready)
+            && let Some(made) = made(domain)
         {
             snapshot.wildcards.insert(parent.into(), made);
             wildcard_apps.insert(parent, domain.app);
         }
     }
     for domain in domains.iter().filter(|d| !d.hostname.starts_with("*.")) {
-        let made = domain.sni_endpoint.and_then(&ready);
+        let made = made(domain);
         let parent = domain.hostname.split_once('.').map_or("", |(_, parent)| parent);
         // Another app's wildcard certificate must not speak for this name.
         if made.is_some() || wildcard_apps.get(parent).is_some_and(|app| *app != domain.app) {

@@ -3,6 +3,7 @@
 //! Woken by the events of the store; knows no other signal. One code path for the normal case, for recovery and for the
 //! start of the daemon (`architecture.md` section 3). This room must not answer requests: nobody calls it but the binary.
 
+pub mod acme;
 mod actor;
 mod attach;
 mod boot;
@@ -69,6 +70,8 @@ pub struct Parts {
     pub router: Arc<Router>,
     /// Gets the certificates of domains.
     pub certificates: Arc<certs::serving::Certificates>,
+    /// Where and how certificates are ordered.
+    pub acme: acme::Parts,
     /// App logs.
     pub logs: Logs,
     /// Build output.
@@ -127,6 +130,7 @@ struct Shared {
     actors: Mutex<HashMap<AppId, Arc<Notify>>>,
     routes: routes::Routes,
     certificates: certificates::Certificates,
+    desk: acme::Desk,
     users: pools::Users,
     ports: pools::Ports,
     build_slots: Semaphore,
@@ -162,6 +166,7 @@ impl Engine {
             actors: Mutex::default(),
             routes: routes::Routes::default(),
             certificates: certificates::Certificates::default(),
+            desk: acme::Desk::default(),
             users: pools::Users::default(),
             ports: pools::Ports::new(),
             build_slots,
@@ -184,6 +189,7 @@ impl Engine {
             engine.wake(app.id);
         }
         engine.shared.certificates.refresh(&engine.shared.parts)?;
+        acme::start(&engine)?;
         drains::refresh(&engine.shared.parts)?;
         images::look_soon(&engine);
         engine.start_scheduler()?;
@@ -272,6 +278,9 @@ impl Engine {
         {
             tracing::error!(error = %e, "engine.certificates_failed");
         }
+        if certificates::Certificates::concerns(body) || matches!(body, EventBody::AcmChanged) {
+            self.shared.desk.wake();
+        }
         if matches!(body, EventBody::DrainChanged { .. } | EventBody::AppDestroyed)
             && let Err(e) = drains::refresh(&self.shared.parts)
         {
@@ -297,6 +306,7 @@ impl Engine {
                 let text = format!("No web dyno is started: {text} Then: tidemill ps:scale web=1");
                 self.shared.parts.logs.app(app).write("app", "api", text);
             }
+            EventBody::ManagedCertificateChanged { .. } => {} // dynos have nothing to do with it
             _ => self.wake(app),
         }
     }

@@ -63,6 +63,8 @@ impl Routes {
             wants_web: wanted_web > 0,
             starting,
             asleep,
+            https_redirect: row.features.contains_key(domain::feature::HTTPS_REDIRECT),
+            hsts: row.features.contains_key(domain::feature::HSTS),
             traffic,
             backends,
         };

@@ -6,6 +6,7 @@
 //! ```
 
 mod access_log;
+mod challenge;
 mod code;
 mod hang_up;
 mod headers;
@@ -14,6 +15,7 @@ mod probe;
 mod proxy;
 #[cfg(test)]
 mod proxy_tests;
+mod secure;
 mod table;
 mod traffic;
 mod upstream;

@@ -10,7 +10,7 @@ use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::{convert::Infallible, future::Future, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::watch,
 };
@@ -29,6 +29,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// First byte of a TLS handshake. On the same port as HTTP, since clients derive one address from the other
 /// (`cli-contract.md` section 1.1).
 const TLS_HANDSHAKE: u8 = 0x16;
+/// Protocol of an authority that looks at a certificate and says nothing (RFC 8737).
+const ACME_ALPN: &[u8] = b"acme-tls/1";
 /// Longest first line that is looked at to tell HTTP from an attached client.
 const FIRST_LINE_BYTES_MAX: usize = 8 << 10;
 
@@ -192,6 +194,11 @@ enum Secured {
 /// The handshake and the first line.
 async fn secured(stream: TcpStream, doors: &Doors) -> std::io::Result<Secured> {
     let mut stream = doors.tls.accept(stream).await?;
+    if stream.get_ref().1.alpn_protocol() == Some(ACME_ALPN) {
+        // An authority has seen the certificate that it came for; nothing of it is for an app.
+        stream.shutdown().await?;
+        return Err(std::io::ErrorKind::ConnectionAborted.into());
+    }
     let mut head = Vec::with_capacity(256);
     let end = loop {
         if stream.read_buf(&mut head).await? == 0 {

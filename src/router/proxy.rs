@@ -3,7 +3,7 @@
 use crate::{
     AppRoute, Claim, Code, Table,
     access_log::{AccessLog, Start},
-    code, headers,
+    code, headers, secure,
     upstream::{self, ConnectError},
 };
 use arc_swap::ArcSwap;
@@ -53,6 +53,7 @@ pub struct Router {
     domain: String,
     control: Control,
     logs: Logs,
+    challenges: crate::challenge::Answers,
 }
 
 /// What is known of the connection that a request came by.
@@ -66,7 +67,13 @@ pub(crate) struct Peer {
 impl Router {
     /// A router with an empty table. `domain` and its `api.` and `git.` names, `localhost` and addresses go to `control`.
     pub fn new(domain: String, control: Control, logs: Logs) -> Arc<Self> {
-        Arc::new(Self { table: ArcSwap::default(), changed: watch::channel(0).0, domain, control, logs })
+        let challenges = crate::challenge::Answers::default();
+        Arc::new(Self { table: ArcSwap::default(), changed: watch::channel(0).0, domain, control, logs, challenges })
+    }
+
+    /// Answers the questions of authorities from now on.
+    pub fn answer_challenges(&self, challenges: Arc<dyn domain::acm::Challenges>) {
+        self.challenges.set(challenges);
     }
 
     /// Swaps the table; false when it is not newer than the one in use.
@@ -101,13 +108,23 @@ impl Router {
             Ok(host) => host,
             Err(why) => return whole(code::bad_request(why)),
         };
+        if let Some(answer) = self.challenges.answer(&request, &host) {
+            return answer;
+        }
         if self.is_platform(&host) {
             let client = Client { address: peer.address, secure: peer.proto == "https" };
             return (self.control)(request, client).await;
         }
         let route = self.table.load().find(&host).cloned();
         match route {
-            Some(route) => self.forward(request, peer, &host, &route).await,
+            Some(route) if route.https_redirect && peer.proto == "http" => secure::redirect(request.uri(), &host, peer.port),
+            Some(route) => {
+                let mut response = self.forward(request, peer, &host, &route).await;
+                if route.hsts && peer.proto == "https" {
+                    secure::remember(&mut response);
+                }
+                response
+            }
             None => whole(code::no_such_app()),
         }
     }

@@ -57,6 +57,10 @@ pub struct AppRoute {
     pub starting: bool,
     /// It sleeps; a request wakes it.
     pub asleep: bool,
+    /// Visitors without TLS are sent to come with it.
+    pub https_redirect: bool,
+    /// Visitors with TLS are told to remember it.
+    pub hsts: bool,
     /// Requests of the app, the same in every table.
     pub traffic: Arc<Traffic>,
     /// Web dynos that accept.
@@ -187,6 +191,8 @@ mod tests {
             wants_web: true,
             starting: false,
             asleep: false,
+            https_redirect: false,
+            hsts: false,
             traffic: Arc::default(),
             backends: vec![],
         })

@@ -1,7 +1,12 @@
 //! Custom domains: names, who has them, and which certificate answers for them.
 
-use crate::{Action, Ctx, Error, On, Result, Service, access, sni};
-use domain::{App, AppDomain, EventBody, SniEndpoint, UnixMs, limits::DOMAINS_PER_APP_MAX, names};
+use crate::{Action, Ctx, Error, On, Result, Service, access, acm, sni};
+use domain::{
+    App, AppDomain, EventBody, SniEndpoint, UnixMs,
+    acm::{Managed, Step},
+    limits::DOMAINS_PER_APP_MAX,
+    names,
+};
 use store::{ReadRows, Tx, tables, tables::Present};
 use uuid::Uuid;
 
@@ -13,7 +18,11 @@ pub struct ShownDomain {
     /// The certificate that answers for it.
     pub endpoint: Option<SniEndpoint>,
     /// Word and sentence of its managed certificate, when those are on (`acm.md` section 2).
-    pub acm: Option<(&'static str, String)>,
+    pub acm: Option<(&'static str, Option<String>)>,
+    /// How far it is on its way to answer over TLS, for people (`ux.md` J4); `None` when nobody cares for that.
+    pub step: Option<Step>,
+    /// The name as people write it.
+    pub readable: String,
     /// Last change of any of it.
     pub updated_at: UnixMs,
 }
@@ -38,7 +47,8 @@ impl Service {
         let app = self.app_for(ctx, Action::Read, app)?;
         let endpoints = sni::endpoints_of(self.store(), app.id)?;
         let rows = domains_of(self.store(), app.id)?;
-        let shown = rows.into_iter().map(|row| shown(&app, row, &endpoints)).collect();
+        let managed = acm::managed_of(self.store(), app.id, &rows)?;
+        let shown = rows.into_iter().map(|row| shown(&app, row, &endpoints, &managed, ctx.now)).collect();
         Ok((app, shown))
     }
 
@@ -60,6 +70,10 @@ impl Service {
     /// not for it.
     pub async fn add_domain(&self, ctx: &Ctx, app: &str, hostname: &str, wanted: Wanted) -> Result<(App, ShownDomain)> {
         let app = self.app_for(ctx, Action::Write, app)?;
+        let wanted = match wanted {
+            Wanted::Endpoint(name) if self.sni_endpoint(ctx, &app.id.to_string(), &name)?.1.managed => Wanted::Null,
+            other => other,
+        };
         let hostname = ascii(hostname).unwrap_or_else(|| hostname.to_string());
         let hostname = names::check_domain(&hostname).map_err(Error::invalid)?;
         let platform = &self.addresses().domain;
@@ -86,7 +100,8 @@ impl Service {
             })
             .await?;
         self.log_action(app.id, ctx, &format!("Add {} domain", row.hostname));
-        let shown = shown(&app, row, &endpoints);
+        let managed = acm::managed_of(self.store(), app.id, std::slice::from_ref(&row))?;
+        let shown = shown(&app, row, &endpoints, &managed, ctx.now);
         Ok((app, shown))
     }
 
@@ -104,6 +119,11 @@ impl Service {
         let (app, found) = self.domain(ctx, app, domain)?;
         access::check(self.store(), ctx, Action::Write, On::App(&app))?;
         let (ctx2, id, hostname) = (ctx.clone(), app.id, found.row.hostname);
+        // The managed ones take what has no other.
+        let endpoint = match endpoint {
+            Some(name) if self.sni_endpoint(ctx, &app.id.to_string(), &name)?.1.managed => None,
+            other => other,
+        };
         let (row, endpoints) = self
             .store()
             .commit(move |tx| -> Result<_> {
@@ -119,7 +139,8 @@ impl Service {
                 Ok((row, endpoints))
             })
             .await?;
-        let shown = shown(&app, row, &endpoints);
+        let managed = acm::managed_of(self.store(), app.id, std::slice::from_ref(&row))?;
+        let shown = shown(&app, row, &endpoints, &managed, ctx.now);
         Ok((app, shown))
     }
 
@@ -190,16 +211,28 @@ fn fitting(endpoints: &[SniEndpoint], name: &str, hostname: &str) -> Result<Uuid
     Ok(endpoint.id)
 }
 
-fn shown(app: &App, row: AppDomain, endpoints: &[SniEndpoint]) -> ShownDomain {
-    let endpoint = endpoints.iter().find(|e| Some(e.id) == row.sni_endpoint).cloned();
-    let acm = app.acm_since.map(|_| match &endpoint {
-        Some(endpoint) => ("cert issued", format!("The uploaded certificate {} answers for it.", endpoint.name)),
-        // Clients wait until it is this or issued; anything else would keep them waiting for ever.
-        None => {
-            ("failed", "This server does not order certificates from an authority yet; upload one with certs:add.".to_string())
+fn shown(app: &App, row: AppDomain, endpoints: &[SniEndpoint], managed: &[Managed], now: UnixMs) -> ShownDomain {
+    let uploaded = endpoints.iter().find(|e| Some(e.id) == row.sni_endpoint).cloned();
+    let own = managed.iter().find(|m| m.name == row.hostname);
+    let (acm, step) = match (&uploaded, own) {
+        // Clients wait for this word, and there is nothing else to wait for.
+        (Some(endpoint), _) => (("cert issued", None), Some(Step::Ready { until: endpoint.facts.expires_at })),
+        (None, Some(own)) => {
+            let (word, reason) = own.shown(now);
+            ((word, reason.map(String::from)), Some(own.step(now)))
         }
-    });
-    let changes = [row.updated_at, app.acm_since].into_iter().flatten();
+        (None, None) => (("pending", None), app.acm_since.map(|_| Step::Checking)),
+    };
+    let own_endpoint = || acm::managed_endpoint(app, managed).filter(|_| own.is_some_and(|own| own.serves().is_some()));
+    let changes = [row.updated_at, app.acm_since, own.map(|own| own.updated_at)].into_iter().flatten();
     let updated_at = changes.fold(row.created_at, UnixMs::max);
-    ShownDomain { row, endpoint, acm, updated_at }
+    let endpoint = uploaded.or_else(own_endpoint);
+    let readable = readable(&row.hostname);
+    ShownDomain { row, endpoint, acm: app.acm_since.map(|_| acm), step, readable, updated_at }
+}
+
+/// The name as people write it: `xn--bcher-kva.example` is `bücher.example`. What does not decode stays as it is.
+fn readable(hostname: &str) -> String {
+    let (text, decoded) = idna::domain_to_unicode(hostname);
+    if decoded.is_ok() { text } else { hostname.to_string() }
 }

@@ -3,6 +3,7 @@
 //! is the business of `engine`, which reads the events.
 
 mod access;
+mod acm;
 mod addons;
 mod apps;
 mod audit;

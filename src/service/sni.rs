@@ -1,6 +1,6 @@
-//! Uploaded certificates, and the switch for managed ones (`acm.md` section 3).
+//! Certificates of an app: uploaded ones, and the managed ones as one more (`acm.md` section 3).
 
-use crate::{Action, Ctx, Error, Result, Service, domains, find_app};
+use crate::{Action, Ctx, Error, Result, Service, acm, domains};
 use domain::{App, AppId, EventBody, SniEndpoint, limits::SNI_ENDPOINTS_PER_APP_MAX, names, sni::CertFacts};
 use store::{ReadRows, Sealer, Tx, tables};
 use uuid::Uuid;
@@ -15,6 +15,8 @@ pub struct ShownEndpoint {
     pub row: SniEndpoint,
     /// Ids of the domains that it answers for.
     pub domains: Vec<Uuid>,
+    /// It stands for the managed certificates.
+    pub managed: bool,
 }
 
 /// The private key of an uploaded certificate, PEM.
@@ -32,7 +34,7 @@ fn context(endpoint: Uuid) -> Vec<u8> {
 }
 
 impl Service {
-    /// Uploaded certificates of an app.
+    /// Certificates of an app: the uploaded ones, and last all managed ones together, if there are any.
     ///
     /// # Errors
     /// `not_found`, `forbidden`.
@@ -41,7 +43,14 @@ impl Service {
         let domains = domains::domains_of(self.store(), app.id)?;
         let of = |id| domains.iter().filter(|d| d.sni_endpoint == Some(id)).map(|d| d.id).collect();
         let rows = endpoints_of(self.store(), app.id)?;
-        let shown = rows.into_iter().map(|row| ShownEndpoint { domains: of(row.id), row }).collect();
+        let mut shown: Vec<_> =
+            rows.into_iter().map(|row| ShownEndpoint { domains: of(row.id), row, managed: false }).collect();
+        let managed = acm::managed_of(self.store(), app.id, &domains)?;
+        if let Some(row) = acm::managed_endpoint(&app, &managed) {
+            let served = |d: &&domain::AppDomain| managed.iter().any(|m| m.name == d.hostname && m.serves().is_some());
+            let domains = domains.iter().filter(served).map(|d| d.id).collect();
+            shown.push(ShownEndpoint { row, domains, managed: true });
+        }
         Ok((app, shown))
     }
 
@@ -84,7 +93,7 @@ impl Service {
                         attached.push(domain.id);
                     }
                 }
-                Ok(ShownEndpoint { row, domains: attached })
+                Ok(ShownEndpoint { row, domains: attached, managed: false })
             })
             .await?;
         self.log_action(app.id, ctx, &format!("Add certificate {}", shown.row.name));
@@ -104,7 +113,7 @@ impl Service {
         key: &str,
     ) -> Result<(App, ShownEndpoint)> {
         let app = self.app_for(ctx, Action::Write, app)?;
-        let found = find(&endpoints_of(self.store(), app.id)?, id_or_name)?.id;
+        let found = self.uploaded(ctx, &app, id_or_name)?;
         let facts = self.parts().inspect.inspect(chain, key, ctx.now).map_err(Error::invalid)?;
         let (ctx2, id, sealer, key) = (ctx.clone(), app.id, self.parts().sealer.clone(), key.to_string());
         let shown = self
@@ -117,7 +126,7 @@ impl Service {
                 row.facts = facts;
                 row.updated_at = ctx2.now;
                 write(tx, &ctx2, &sealer, &row, &key)?;
-                Ok(ShownEndpoint { row, domains: attached.iter().map(|d| d.id).collect() })
+                Ok(ShownEndpoint { row, domains: attached.iter().map(|d| d.id).collect(), managed: false })
             })
             .await?;
         self.log_action(app.id, ctx, &format!("Update certificate {}", shown.row.name));
@@ -130,7 +139,7 @@ impl Service {
     /// `not_found`, `forbidden`.
     pub async fn remove_sni_endpoint(&self, ctx: &Ctx, app: &str, id_or_name: &str) -> Result<(App, ShownEndpoint)> {
         let app = self.app_for(ctx, Action::Write, app)?;
-        let found = find(&endpoints_of(self.store(), app.id)?, id_or_name)?.id;
+        let found = self.uploaded(ctx, &app, id_or_name)?;
         let (ctx2, id) = (ctx.clone(), app.id);
         let row = self
             .store()
@@ -149,42 +158,21 @@ impl Service {
             })
             .await?;
         self.log_action(app.id, ctx, &format!("Remove certificate {}", row.name));
-        Ok((app, ShownEndpoint { row, domains: Vec::new() }))
+        Ok((app, ShownEndpoint { row, domains: Vec::new(), managed: false }))
     }
+}
 
-    /// Switches managed certificates. The switch is kept; none are ordered yet, which the domains say.
-    ///
-    /// # Errors
-    /// `not_found`, `forbidden`.
-    pub async fn switch_acm(&self, ctx: &Ctx, app: &str, on: bool) -> Result<App> {
-        let app = self.app_for(ctx, Action::Write, app)?;
-        let (ctx2, id) = (ctx.clone(), app.id);
-        let app = self
-            .store()
-            .commit(move |tx| -> Result<_> {
-                let mut app = find_app(tx, &id.to_string())?;
-                app.acm_since = if on { app.acm_since.or(Some(ctx2.now)) } else { None };
-                app.updated_at = ctx2.now;
-                tx.put(&tables::APPS, &id, &app)?;
-                tx.event(ctx2.now, Some(id), ctx2.origin(), EventBody::AcmChanged)?;
-                Ok(app)
-            })
-            .await?;
-        let done = if on { "Enable" } else { "Disable" };
-        self.log_action(app.id, ctx, &format!("{done} automatic certificate management"));
-        Ok(app)
-    }
-
-    /// Asks for another try of managed certificates that failed; there is nothing to try yet.
-    ///
-    /// # Errors
-    /// `not_found`, `forbidden`, `invalid_params` when they are off.
-    pub fn refresh_acm(&self, ctx: &Ctx, app: &str) -> Result<App> {
-        let app = self.app_for(ctx, Action::Write, app)?;
-        if app.acm_since.is_none() {
-            return Err(Error::invalid("Automatic certificate management is off; switch it on with certs:auto:enable."));
+impl Service {
+    /// Id of an uploaded certificate; the managed ones can not be changed like these.
+    fn uploaded(&self, ctx: &Ctx, app: &App, id_or_name: &str) -> Result<Uuid> {
+        let (_, endpoint) = self.sni_endpoint(ctx, &app.id.to_string(), id_or_name)?;
+        if endpoint.managed {
+            return Err(Error::invalid(format!(
+                "{} is managed by the platform; it goes with certs:auto:disable, and an uploaded one is put before it.",
+                endpoint.row.name
+            )));
         }
-        Ok(app)
+        Ok(endpoint.row.id)
     }
 }
 

@@ -1,6 +1,9 @@
 //! Configuration: flags over environment over file over defaults. Every problem is found before the first is told.
 
-use crate::host;
+use crate::{
+    acme::{self, Acme},
+    host,
+};
 use clap::Parser;
 use runtime::native::network::{DEFAULT_SUBNET, DynoNetwork};
 use serde::Deserialize;
@@ -22,6 +25,9 @@ pub struct Flags {
     /// Address to listen on [default: 0.0.0.0:80]
     #[arg(long, env = "TIDEMILL_HTTP")]
     http: Option<String>,
+    /// Second address for visitors over TLS, such as 0.0.0.0:443; the first one speaks it as well [default: none]
+    #[arg(long, env = "TIDEMILL_HTTPS")]
+    https: Option<String>,
     /// A further address for git over SSH alone; the main one speaks it too [default: none]
     #[arg(long, env = "TIDEMILL_SSH")]
     ssh: Option<String>,
@@ -115,6 +121,36 @@ pub struct Flags {
     /// File of certificate authorities (PEM) that log drains trust besides those of the system [default: none]
     #[arg(long, env = "TIDEMILL_DRAIN_CA_FILE")]
     drain_ca_file: Option<String>,
+    /// Directory (URL) of the authority that certificates are ordered from [default: Let's Encrypt]
+    #[arg(long, env = "TIDEMILL_ACME_DIRECTORY")]
+    acme_directory: Option<String>,
+    /// Order certificates for trying out, which nobody trusts, from Let's Encrypt: true or false [default: false]
+    #[arg(long, env = "TIDEMILL_ACME_STAGING")]
+    acme_staging: Option<String>,
+    /// File of certificate authorities (PEM) that stand for the directory [default: those of the system]
+    #[arg(long, env = "TIDEMILL_ACME_CA_FILE")]
+    acme_ca_file: Option<String>,
+    /// E-mail that the authority may write to [default: none]
+    #[arg(long, env = "TIDEMILL_ACME_EMAIL")]
+    acme_email: Option<String>,
+    /// Ways to prove a name, the best first: http-01, tls-alpn-01, dns-01 [default: http-01,tls-alpn-01,dns-01]
+    #[arg(long, env = "TIDEMILL_ACME_METHODS")]
+    acme_methods: Option<String>,
+    /// Program that is run as HOOK add|remove NAME RECORD TEXT, for dns-01 and wildcards [default: none]
+    #[arg(long, env = "TIDEMILL_ACME_DNS_HOOK")]
+    acme_dns_hook: Option<String>,
+    /// Seconds between tries, with commas [default: for DNS 5,5,10,... and for the authority 60,600,3600,...]
+    #[arg(long, env = "TIDEMILL_ACME_BACKOFF_S")]
+    acme_backoff_s: Option<String>,
+    /// Names and addresses of the platform itself that are to have certificates [default: its names, if public, on port 80]
+    #[arg(long, env = "TIDEMILL_ACME_NAMES")]
+    acme_names: Option<String>,
+    /// Addresses at which this server is reached, with commas [default: those that its domain has in DNS]
+    #[arg(long, env = "TIDEMILL_PUBLIC_ADDRESSES")]
+    public_addresses: Option<String>,
+    /// Name servers that are asked before certificates are ordered, with ports and commas [default: those of this host]
+    #[arg(long, env = "TIDEMILL_DNS_SERVERS")]
+    dns_servers: Option<String>,
     /// Stop all dynos when the daemon ends: true or false; without it they live on and are taken back [default: false]
     #[arg(long, env = "TIDEMILL_STOP_DYNOS")]
     stop_dynos: Option<String>,
@@ -129,6 +165,7 @@ pub struct Flags {
 struct FileValues {
     data_dir: Option<toml::Value>,
     http: Option<toml::Value>,
+    https: Option<toml::Value>,
     ssh: Option<toml::Value>,
     domain: Option<toml::Value>,
     runtime: Option<toml::Value>,
@@ -160,6 +197,16 @@ struct FileValues {
     allow_private_sources: Option<toml::Value>,
     allow_private_targets: Option<toml::Value>,
     drain_ca_file: Option<toml::Value>,
+    acme_directory: Option<toml::Value>,
+    acme_staging: Option<toml::Value>,
+    acme_ca_file: Option<toml::Value>,
+    acme_email: Option<toml::Value>,
+    acme_methods: Option<toml::Value>,
+    acme_dns_hook: Option<toml::Value>,
+    acme_backoff_s: Option<toml::Value>,
+    acme_names: Option<toml::Value>,
+    public_addresses: Option<toml::Value>,
+    dns_servers: Option<toml::Value>,
     stop_dynos: Option<toml::Value>,
     shutdown_s: Option<toml::Value>,
 }
@@ -178,6 +225,7 @@ pub enum Driver {
 pub struct Config {
     pub data_dir: PathBuf,
     pub http: SocketAddr,
+    pub https: Option<SocketAddr>,
     pub ssh: Option<SocketAddr>,
     pub domain: String,
     pub driver: Driver,
@@ -208,6 +256,7 @@ pub struct Config {
     pub allow_private_sources: bool,
     pub allow_private_targets: bool,
     pub drain_ca_file: Option<PathBuf>,
+    pub acme: Acme,
     pub stop_dynos: bool,
     pub shutdown_s: u64,
 }
@@ -373,6 +422,7 @@ pub fn read(flags: Flags) -> Result<Config, Vec<String>> {
         public_ports: parsed!(public_ports, Vec::new(), list),
         data_dir: parsed!(data_dir, "/var/lib/tidemill".into(), path),
         http: parsed!(http, SocketAddr::from(([0, 0, 0, 0], 80)), address),
+        https: parsed!(https, None, |text| address(text).map(Some)),
         ssh: parsed!(ssh, None, |text| address(text).map(Some)),
         domain: parsed!(domain, "localhost".into(), host_name),
         admin_token_file: parsed!(admin_token_file, None, |t| path(t).map(Some),),
@@ -395,6 +445,18 @@ pub fn read(flags: Flags) -> Result<Config, Vec<String>> {
         allow_private_sources: switch!(allow_private_sources),
         allow_private_targets: switch!(allow_private_targets),
         drain_ca_file: parsed!(drain_ca_file, None, |t| path(t).map(Some)),
+        acme: Acme {
+            directory: parsed!(acme_directory, None, |t| acme::directory(t).map(Some)),
+            staging: switch!(acme_staging),
+            ca_file: parsed!(acme_ca_file, None, |t| path(t).map(Some)),
+            email: parsed!(acme_email, None, |t| acme::email(t).map(Some)),
+            methods: parsed!(acme_methods, acme::METHODS.to_vec(), acme::methods),
+            dns_hook: parsed!(acme_dns_hook, None, |t| acme::program(t).map(Some)),
+            backoff_s: parsed!(acme_backoff_s, None, |t| list(t).map(Some)),
+            names: parsed!(acme_names, None, |t| acme::names(t).map(Some)),
+            public_addresses: parsed!(public_addresses, Vec::new(), acme::each),
+            dns_servers: parsed!(dns_servers, Vec::new(), acme::each),
+        },
         stop_dynos: switch!(stop_dynos),
         shutdown_s: number!(shutdown_s, 30, 0, 3600),
     };

@@ -1,6 +1,7 @@
 //! `tidemill demo`: the whole journey on this machine, each step as a user would type it.
 
 use crate::{
+    acme::Acme,
     config::{Config, Driver},
     install, serve, wiring,
 };
@@ -94,6 +95,8 @@ async fn run(flags: &Flags) -> Result<()> {
 
 fn configuration(data_dir: &Path) -> Config {
     Config {
+        acme: Acme::nothing(),
+        https: None,
         data_dir: data_dir.to_path_buf(),
         http: SocketAddr::from(([127, 0, 0, 1], 0)),
         ssh: None,

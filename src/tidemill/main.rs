@@ -1,6 +1,7 @@
 //! The binary: configuration, boot order, wiring. The same file is daemon, command line, dyno holder, git hook and the
 //! server of static sites; the name it is called by, or the first argument, decides.
 
+mod acme;
 mod clock;
 mod config;
 mod demo;

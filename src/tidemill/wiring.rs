@@ -231,12 +231,32 @@ async fn listen(
     }
 }
 
+/// The same at several sockets.
+async fn listen_on_all(
+    sockets: Vec<(std::net::TcpListener, u16, Option<Doors>)>,
+    router: Arc<Router>,
+    shutdown: Shutdown,
+    grace: Duration,
+) -> bool {
+    let all: Vec<_> =
+        sockets.into_iter().map(|socket| tokio::spawn(listen(socket, router.clone(), shutdown.clone(), grace))).collect();
+    let mut in_time = true;
+    for one in all {
+        in_time &= one.await.unwrap_or(false);
+    }
+    in_time
+}
+
 /// Boots the platform: bind, store, logs, runtime, router, engine, git, and only then serve.
 pub async fn start(config: Config) -> Result<Platform> {
     make_data_dir(&config.data_dir)?;
     let data = config.data_dir.canonicalize().context("data directory")?;
     let socket = TcpListener::bind(config.http).await.with_context(|| format!("listen on {}", config.http))?;
     let address = socket.local_addr()?;
+    let tls_socket = match config.https {
+        Some(https) => Some(TcpListener::bind(https).await.with_context(|| format!("listen on {https}"))?),
+        None => None,
+    };
     let ssh_socket = Ssh::bind(config.ssh).await?;
     let opening = config.clone();
     // Opening blocks, and commits during migration wait for the writer.
@@ -248,6 +268,7 @@ pub async fn start(config: Config) -> Result<Platform> {
     remove_leftovers(&data);
     let mut public_ports = config.public_ports.clone();
     public_ports.extend((!address.ip().is_loopback()).then_some(address.port()));
+    public_ports.extend(config.https.filter(|https| !https.ip().is_loopback()).map(|https| https.port()));
     let program = Path::new("/proc/self/exe");
     let native = Arc::new(NativeRuntime::new(&data.join("run/dynos"), program, config.dyno_network, public_ports)?);
     let runtime = driver(&config, &data, &native).await?;
@@ -278,7 +299,9 @@ pub async fn start(config: Config) -> Result<Platform> {
         tree_bytes_max: config.tree_mb_max << 20,
     });
     let own = own_certificate(&config)?.server;
-    let certificates = certs::serving::Certificates::new(&own);
+    let board = certs::board::Board::new();
+    router.answer_challenges(board.clone());
+    let certificates = certs::serving::Certificates::new(&own, board.clone());
     let engine = Engine::start(engine::Parts {
         store: store.clone(),
         service: service.clone(),
@@ -287,6 +310,7 @@ pub async fn start(config: Config) -> Result<Platform> {
         meetings,
         router: router.clone(),
         certificates: certificates.clone(),
+        acme: engine::acme::Parts { settings: config.acme.settings(&config.domain, address.port()), board },
         logs: logs.clone(),
         outputs,
         sealer,
@@ -309,9 +333,13 @@ pub async fn start(config: Config) -> Result<Platform> {
     let shutdown = Shutdown::new();
     let grace = Duration::from_secs(config.shutdown_s);
     let std_socket = socket.into_std()?;
-    let doors = Some(doors(certificates.server(&own), &engine, &ssh));
-    let listener = (std_socket, address.port(), doors);
-    let listening = router_runtime.spawn(listen(listener, router, shutdown.clone(), grace));
+    let server = certificates.server(&own).map_err(anyhow::Error::msg).context("set up TLS")?;
+    let doors = Some(doors(server, &engine, &ssh));
+    let mut sockets = vec![(std_socket, address.port(), doors.clone())];
+    if let Some(socket) = tls_socket {
+        sockets.push((socket.into_std()?, config.https.map_or(0, |https| https.port()), doors));
+    }
+    let listening = router_runtime.spawn(listen_on_all(sockets, router, shutdown.clone(), grace));
     Ok(Platform { service, address, ssh, engine, store, logs, shutdown, router_runtime, listening, config })
 }
 

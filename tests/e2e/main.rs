@@ -1,6 +1,7 @@
 //! End to end: the real binary with real git, HTTP clients and apps.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
 
+mod acm;
 mod addons;
 mod api;
 mod apps;
@@ -30,6 +31,7 @@ mod load;
 mod matrix;
 mod oauth;
 mod one_offs;
+mod pebble;
 mod people;
 mod pipelines;
 mod policy;

@@ -60,8 +60,10 @@ fn list(s: &Session) -> Result<()> {
     Ok(())
 }
 
+/// With managed certificates a domain is ready when it has one.
 fn is_ready(domain: &Value) -> bool {
     matches!(field(domain, "status"), "none" | "succeeded")
+        && matches!(domain["acm_status"].as_str(), None | Some("cert issued"))
 }
 
 fn tell_records(domain: &Value) {
@@ -133,7 +135,8 @@ fn until_ready(s: &Session, domain: &Value) -> Result<Value> {
         loop {
             let now = c.get(&path)?;
             let reason = field(&now, "acm_status_reason");
-            match field(&now, "status") {
+            let state = if field(&now, "acm_status").is_empty() { field(&now, "status") } else { field(&now, "acm_status") };
+            match state {
                 _ if is_ready(&now) => return Ok(now),
                 "failed" => return Err(Failure::failed(format!("{hostname} failed. {reason}"))),
                 status if begun.elapsed() > limit => {

@@ -81,8 +81,9 @@ pub fn caa_allows(records: &[Caa], identities: &[String], wildcard: bool, method
     if relevant.is_empty() {
         relevant = of("issue");
     }
-    if relevant.is_empty() || identities.is_empty() {
-        return Ok(());
+    let names_nobody = |record: &&Caa| record.value.split(';').next().unwrap_or_default().trim().is_empty();
+    if relevant.is_empty() || (identities.is_empty() && !relevant.iter().all(names_nobody)) {
+        return Ok(()); // an authority that does not say who it is decides by itself
     }
     let mut by_method = false;
     for record in &relevant {
@@ -102,6 +103,7 @@ pub fn caa_allows(records: &[Caa], identities: &[String], wildcard: bool, method
     Err(if by_method {
         format!("CAA allows other ways to prove the name only: {}.", values.join(" and "))
     } else {
-        format!("CAA forbids: it allows {}, and the authority is {}.", values.join(" and "), identities.join(" or "))
+        let allowed = if relevant.iter().all(names_nobody) { "nobody".into() } else { values.join(" and ") };
+        format!("CAA forbids: it allows {allowed}, and the authority is {}.", identities.join(" or "))
     })
 }
