@@ -4,7 +4,10 @@ use crate::serving::Ready;
 use certs_rcgen::{CertificateParams, CustomExtension, KeyPair};
 use domain::acm::{Challenges, Method, Proof};
 use ring::digest::{SHA256, digest};
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::{
+    pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
+    sign::CertifiedKey,
+};
 use std::{
     collections::HashMap,
     net::IpAddr,
@@ -89,7 +92,9 @@ fn for_handshake(name: &str, proof: &Proof) -> Result<Ready, String> {
         params.custom_extensions = vec![CustomExtension::new_acme_identifier(hash.as_ref())];
         let certificate = params.self_signed(&key)?;
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        Ok(Arc::new(crate::serving::certified(vec![certificate.der().clone()], key)?))
+        // Not checked like the others: its extension is critical, and only an authority knows it.
+        let key = rustls::crypto::ring::sign::any_supported_type(&key)?;
+        Ok(Arc::new(CertifiedKey::new(vec![certificate.der().clone()], key)))
     };
     made().map_err(|e| format!("no certificate for the handshake could be made: {e}"))
 }

@@ -48,6 +48,8 @@ fn table(generation: u64, backends: Vec<Arc<Backend>>, traffic: &Arc<Traffic>) -
         wants_web: true,
         starting: backends.is_empty(),
         asleep: backends.is_empty(),
+        https_redirect: false,
+        hsts: false,
         traffic: traffic.clone(),
         backends,
     };

@@ -191,6 +191,8 @@ mod tests {
             wants_web: true,
             starting: false,
             asleep: false,
+            https_redirect: false,
+            hsts: false,
             traffic: Arc::default(),
             backends: vec![],
         })

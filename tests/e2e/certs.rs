@@ -184,3 +184,28 @@ fn what_can_not_serve_is_refused_and_says_why() {
     let update = platform.api("PATCH", &path, Some(json!({ "certificate_chain": chain, "private_key": key })));
     assert!(update.status == 422 && update.text.contains("not for www.shop.test"), "{}", update.text);
 }
+
+#[test]
+fn an_app_may_ask_its_visitors_to_come_over_tls_and_to_remember_it() {
+    let platform = Platform::start();
+    platform.create("shop");
+    let head = |scheme: &str| {
+        let output = Command::new("curl")
+            .args(["--silent", "--insecure", "--max-time", "20", "--output", "/dev/null", "--dump-header", "-"])
+            .args(["--resolve", &format!("shop.localhost:{}:127.0.0.1", platform.port)])
+            .arg(format!("{scheme}://shop.localhost:{}/a?b=c", platform.port))
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap().to_ascii_lowercase()
+    };
+    let plain = head("http");
+    assert!(plain.starts_with("http/1.1 502") && !plain.contains("location"), "{plain}");
+    for feature in ["https-redirect", "http-strict-transport-security"] {
+        let on = platform.api("PATCH", &format!("/apps/shop/features/{feature}"), Some(json!({ "enabled": true })));
+        assert_eq!(on.status, 200, "{}", on.text);
+    }
+    let location = format!("location: https://shop.localhost:{}/a?b=c", platform.port);
+    eventually("sent to TLS", || Some(head("http")).filter(|h| h.starts_with("http/1.1 308") && h.contains(&location)));
+    let secured = head("https");
+    assert!(secured.contains("strict-transport-security: max-age=31536000") && !secured.contains("308"), "{secured}");
+}
