@@ -12,6 +12,7 @@ mod assets;
 mod audit;
 mod browser;
 mod builds;
+mod chart;
 mod config;
 mod consent;
 mod domains;
@@ -22,6 +23,7 @@ mod look;
 mod machine;
 mod members;
 mod message;
+mod metrics;
 mod overview;
 mod qr;
 mod render;
@@ -58,6 +60,7 @@ pub fn router(service: Service, api: Router) -> Router {
         .merge(builds::routes())
         .merge(resources::routes())
         .merge(logs_page::routes())
+        .merge(metrics::routes())
         .merge(config::routes())
         .merge(domains::routes())
         .merge(app_access::routes())
