@@ -37,6 +37,8 @@ const RANGES: &[(&str, u64, u32)] = &[
 const NOW: (&str, u64, u32) = RANGES[0];
 /// Lines in one picture; more can not be told apart.
 const LINES_MAX: usize = 4;
+/// Larger sizes are shown in GiB.
+const GIB_FROM_MIB: f64 = 10_240.0;
 /// Marks of releases in one picture, the newest.
 const MARKS_MAX: usize = 40;
 
@@ -75,15 +77,20 @@ fn drawn(
     if kind == Kind::Requests {
         lines.retain(|line| line.name == "2xx" || weight(line) > 0.0);
     }
+    let mut unit = unit(kind);
+    if unit == "MiB" && lines.iter().flat_map(|line| line.values.iter().flatten()).any(|mib| *mib >= GIB_FROM_MIB) {
+        lines.iter_mut().flat_map(|line| line.values.iter_mut().flatten()).for_each(|value| *value /= 1024.0);
+        unit = "GiB";
+    }
     Chart {
         id,
         title,
-        unit: unit(kind),
+        unit,
         form,
         start: UnixMs(series.from_s * 1000),
         step_ms: u64::from(series.step_s) * 1000,
         series: lines.into_iter().map(|line| Series { name: line.name, values: line.values }).collect(),
-        limit: limit.filter(|_| kind == Kind::Memory),
+        limit: limit.filter(|_| kind == Kind::Memory && unit == "MiB"),
         marks: marks.to_vec(),
         table,
     }

@@ -199,8 +199,8 @@ fn forms_from_elsewhere_are_refused() {
         let answer = browser.send("POST", "/apps/shop/maintenance", &headers, body(token));
         assert_eq!(answer.status, 403, "{headers:?}");
     }
-    let other = admin(&platform);
-    let foreign = other.token("/apps/shop/settings");
+    let (other, _) = person(&platform, "bo@example.com", "member");
+    let foreign = other.token("/account/settings");
     assert_eq!(browser.send("POST", "/apps/shop/maintenance", &[("origin", &origin)], body(&foreign)).status, 403);
     assert_eq!(platform.api("GET", "/apps/shop", None).json()["maintenance"], false);
     let good = browser.send("POST", "/apps/shop/maintenance", &[("origin", &origin)], body(&token));
