@@ -190,10 +190,15 @@ fn every_page_is_right_in_a_browser() {
         join(&platform, person, role);
         assert_eq!(platform.api("POST", "/apps/shop/collaborators", Some(json!({ "user": person }))).status, 200);
     }
+    let mut all: Vec<String> =
+        PAGES.iter().map(ToString::to_string).chain(TABS.iter().map(|tab| format!("/apps/shop{tab}"))).collect();
+    if root_or_skip("running dynos") {
+        Repo::of("procfile").deploy(&platform, "shop");
+        let build = platform.api("GET", "/apps/shop/builds", None).json()[0]["id"].as_str().unwrap().to_string();
+        all.push(format!("/apps/shop/builds/{build}"));
+    }
     let driver = Driver::start();
     let base = platform.base();
-    let all: Vec<String> =
-        PAGES.iter().map(ToString::to_string).chain(TABS.iter().map(|tab| format!("/apps/shop{tab}"))).collect();
     let mut problems = Vec::new();
     let mut told = |what: String, found: Vec<String>| problems.extend(found.into_iter().map(|one| format!("{what}: {one}")));
     driver.open(&format!("{base}/login"));
