@@ -127,7 +127,7 @@ fn each_role_sees_what_it_may_do_and_is_refused_the_rest() {
         assert_eq!(member.get(path).status, 403, "not shared: {path}");
     }
     for email in ["bo@example.com", "vi@example.com"] {
-        assert_eq!(platform.api("POST", "/apps/shop/collaborators", Some(json!({ "user": email }))).status, 200);
+        assert_eq!(platform.api("POST", "/apps/shop/collaborators", Some(json!({ "user": email }))).status, 201);
     }
     for tab in TABS {
         assert_eq!(admin.get(&format!("/apps/shop{tab}")).status, 200, "{tab}");
@@ -384,7 +384,7 @@ fn a_tab_is_told_what_changes_and_closed_when_its_right_ends() {
     assert!(open("/apps/shop").next().unwrap().contains("403"), "not shared yet");
     assert!(open("https://evil.example/").next().unwrap().contains("422"));
     let shared = platform.api("POST", "/apps/shop/collaborators", Some(json!({ "user": "vi@example.com" })));
-    assert_eq!(shared.status, 200, "{}", shared.text);
+    assert_eq!(shared.status, 201, "{}", shared.text);
     let mut lines = open("/apps/shop");
     let mut until = |word: &str| {
         let found = lines.by_ref().take(2000).find(|line| line.contains(word));

@@ -188,7 +188,7 @@ fn every_page_is_right_in_a_browser() {
     let email = with_password(&platform);
     for (person, role) in [("bo@example.com", "member"), ("vi@example.com", "viewer")] {
         join(&platform, person, role);
-        assert_eq!(platform.api("POST", "/apps/shop/collaborators", Some(json!({ "user": person }))).status, 200);
+        assert_eq!(platform.api("POST", "/apps/shop/collaborators", Some(json!({ "user": person }))).status, 201);
     }
     let mut all: Vec<String> =
         PAGES.iter().map(ToString::to_string).chain(TABS.iter().map(|tab| format!("/apps/shop{tab}"))).collect();
