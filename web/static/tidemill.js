@@ -283,6 +283,10 @@ function openHelp() {
   help.showModal();
 }
 
+// On a phone the tabs scroll; the one in use is to be seen.
+const tab = $(".tabs [aria-current]");
+if (tab) tab.parentNode.scrollLeft = tab.offsetLeft - tab.parentNode.offsetLeft - 40;
+
 // --- keys ---
 
 const single = $("[data-do=keys]");
@@ -307,8 +311,8 @@ document.addEventListener("keydown", (event) => {
   if (field || event.ctrlKey || event.metaKey || event.altKey || $("dialog[open]") || remembered.get("keys") === "off") return;
   if (afterG && Date.now() - afterG < 1500) {
     afterG = 0;
-    const tab = app && app !== "new" && tabs[event.key];
-    if (tab !== undefined && tab !== false && app) location.href = "/apps/" + app + tab;
+    const place = app && app !== "new" ? tabs[event.key] : undefined;
+    if (place !== undefined) location.href = "/apps/" + app + place;
     else if (places[event.key]) location.href = places[event.key];
     return;
   }
