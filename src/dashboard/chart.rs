@@ -313,6 +313,29 @@ pub fn spark(values: &[Option<f64>], what: &str) -> String {
     )
 }
 
+/// The last builds: how long each took and whether it was good, oldest first.
+pub fn builds(all: &[(u64, bool)]) -> String {
+    let longest = real(all.iter().map(|(ms, _)| *ms).max().unwrap_or(1).max(1));
+    let (mut good, mut bad) = (String::new(), String::new());
+    for (number, (ms, ok)) in (0u64..).zip(all) {
+        let height = (real(*ms) / longest * 30.0).max(2.0);
+        let path = if *ok { &mut good } else { &mut bad };
+        let _ = write!(path, "M{} 32v-{height:.1}h7v{height:.1}z", number * 10); // text can not fail
+    }
+    let failed = all.iter().filter(|(_, ok)| !ok).count();
+    let words = format!(
+        "The last {} builds; {failed} failed; the longest took {}",
+        all.len(),
+        crate::text::took(all.iter().map(|(ms, _)| *ms).max().unwrap_or(0))
+    );
+    format!(
+        "<figure class=\"chart small\"><figcaption>{words}</figcaption><svg role=\"img\" aria-label=\"{words}\" viewBox=\"0 0 {} \
+         32\" width=\"{}\" height=\"32\"><path class=\"b s2\" d=\"{good}\"/><path class=\"b s3\" d=\"{bad}\"/></svg></figure>",
+        all.len() * 10,
+        all.len() * 10
+    )
+}
+
 /// Words and classes of the states of a dyno, in the order of their numbers.
 const STATES: [(&str, &str); 4] = [("down", "s0"), ("starting", "s1"), ("up", "s2"), ("crashed", "s3")];
 

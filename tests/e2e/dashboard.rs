@@ -116,6 +116,25 @@ fn raw_config(platform: &Platform, browser: &Browser<'_>) {
     assert!(late.status == 422 && late.text.contains("changed by somebody else") && late.text.contains("C=1"), "{}", late.text);
 }
 
+/// Forms that change something.
+const FORMS: &[(&str, &[(&str, &str)])] = &[
+    ("/apps/shop/restart", &[]),
+    ("/apps/shop/maintenance", &[("maintenance", "on")]),
+    ("/apps/shop/rollback", &[("version", "v1")]),
+    ("/apps/shop/scale", &[("type", "web"), ("quantity", "0")]),
+    ("/apps/shop/schedule", &[("cron", "0 3 * * *"), ("command", "true")]),
+    ("/apps/shop/config", &[("key", "A"), ("value", "1")]),
+    ("/apps/shop/domains", &[("do", "add"), ("hostname", "a.example.com")]),
+    ("/apps/shop/access", &[("email", "vi@example.com")]),
+    ("/apps/shop/settings", &[("do", "rename"), ("name", "mine")]),
+    ("/apps/shop/drains", &[("url", "syslog://logs.example.com:1")]),
+    ("/apps/shop/webhooks", &[("url", "https://a.example.com"), ("include", "api:app"), ("level", "notify")]),
+    ("/apps/shop/destroy", &[("confirm", "shop")]),
+    ("/apps/new", &[("name", "mine")]),
+    ("/members/people", &[("do", "role"), ("email", "vi@example.com"), ("role", "admin")]),
+    ("/members/teams", &[("do", "create"), ("team", "mine")]),
+];
+
 #[test]
 fn each_role_sees_what_it_may_do_and_is_refused_the_rest() {
     let platform = Platform::start();
@@ -125,6 +144,9 @@ fn each_role_sees_what_it_may_do_and_is_refused_the_rest() {
     let (viewer, viewer_token) = person(&platform, "vi@example.com", "viewer");
     for path in ["/apps/shop", "/apps/shop/config", "/apps/shop/logs", "/apps/shop.json"] {
         assert_eq!(member.get(path).status, 403, "not shared: {path}");
+    }
+    for (path, fields) in FORMS.iter().filter(|(path, _)| path.starts_with("/apps/shop")) {
+        assert_eq!(member.post("/account/settings", path, fields).status, 403, "not shared: {path}");
     }
     for email in ["bo@example.com", "vi@example.com"] {
         assert_eq!(platform.api("POST", "/apps/shop/collaborators", Some(json!({ "user": email }))).status, 201);
@@ -143,24 +165,7 @@ fn each_role_sees_what_it_may_do_and_is_refused_the_rest() {
     );
     assert_eq!(viewer.get("/apps/new").status, 403);
     // The token of a form is theirs, the right is not.
-    let forms: &[(&str, &[(&str, &str)])] = &[
-        ("/apps/shop/restart", &[]),
-        ("/apps/shop/maintenance", &[("maintenance", "on")]),
-        ("/apps/shop/rollback", &[("version", "v1")]),
-        ("/apps/shop/scale", &[("type", "web"), ("quantity", "0")]),
-        ("/apps/shop/schedule", &[("cron", "0 3 * * *"), ("command", "true")]),
-        ("/apps/shop/config", &[("key", "A"), ("value", "1")]),
-        ("/apps/shop/domains", &[("do", "add"), ("hostname", "a.example.com")]),
-        ("/apps/shop/access", &[("email", "vi@example.com")]),
-        ("/apps/shop/settings", &[("do", "rename"), ("name", "mine")]),
-        ("/apps/shop/drains", &[("url", "syslog://logs.example.com:1")]),
-        ("/apps/shop/webhooks", &[("url", "https://a.example.com"), ("include", "api:app"), ("level", "notify")]),
-        ("/apps/shop/destroy", &[("confirm", "shop")]),
-        ("/apps/new", &[("name", "mine")]),
-        ("/members/people", &[("do", "role"), ("email", "vi@example.com"), ("role", "admin")]),
-        ("/members/teams", &[("do", "create"), ("team", "mine")]),
-    ];
-    for (path, fields) in forms {
+    for (path, fields) in FORMS {
         let answer = viewer.post("/account/settings", path, fields);
         assert_eq!(answer.status, 403, "{path}: {}", answer.text);
     }
