@@ -5,6 +5,7 @@
 
 mod account;
 mod addons;
+mod alerts;
 mod answer;
 mod apps;
 mod auth;
@@ -26,6 +27,7 @@ mod keys;
 mod list;
 mod log_sessions;
 mod login;
+mod metrics;
 mod negotiate;
 mod oauth;
 mod people;
@@ -33,6 +35,7 @@ mod pipelines;
 mod policy;
 mod pools;
 mod problem;
+mod prometheus;
 mod promotions;
 mod published;
 mod refs;
@@ -86,7 +89,12 @@ pub fn router(service: Service, settings: Settings) -> Router {
         async move { contract.serve(request).await }
     };
     // Streams and uploads are no calls with one JSON answer; they only get a request id and CORS.
-    streams::routes().merge(login::open_routes()).with_state(service).fallback(serve).layer(middleware::from_fn(contract::edge))
+    streams::routes()
+        .merge(login::open_routes())
+        .merge(metrics::open_routes())
+        .with_state(service)
+        .fallback(serve)
+        .layer(middleware::from_fn(contract::edge))
 }
 
 type Api = State<Service>;

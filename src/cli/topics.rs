@@ -2,8 +2,8 @@
 
 use crate::{
     commands::{
-        access, addons, apps, auth, buildpacks, builds, certs, config, domains, drains, features, git, keys, logs, meta, oauth,
-        one_offs, pipelines, policy, ps, releases, schedules, stacks, teams, usage, webhooks,
+        access, addons, alerts, apps, auth, buildpacks, builds, certs, config, domains, drains, features, git, keys, logs,
+        meta, metrics, oauth, one_offs, pipelines, policy, ps, releases, schedules, stacks, teams, usage, webhooks,
     },
     help,
     verb::{Topic, Verb},
@@ -14,6 +14,7 @@ const TOPICS: &[Topic] = &[
     access::TOPIC,
     usage::ACTIVITY,
     addons::TOPIC,
+    alerts::TOPIC,
     auth::TOPIC,
     oauth::AUTHORIZATIONS,
     buildpacks::TOPIC,
@@ -32,6 +33,7 @@ const TOPICS: &[Topic] = &[
     logs::TOPIC,
     apps::MAINTENANCE,
     teams::MEMBERS,
+    metrics::TOPIC,
     pipelines::TOPIC,
     ps::TOPIC,
     meta::REGIONS,

@@ -191,6 +191,21 @@ pub enum EventBody {
     },
     /// Managed certificates were switched on or off.
     AcmChanged,
+    /// An alert opened, closed or came back.
+    AlertChanged {
+        /// The alert.
+        alert: Uuid,
+    },
+    /// A rule for alerts came or went.
+    AlertRuleChanged {
+        /// The rule.
+        rule: Uuid,
+    },
+    /// A channel for notices came, went, or is to be tried.
+    AlertChannelChanged {
+        /// The channel.
+        channel: Uuid,
+    },
     /// A log drain came or went.
     DrainChanged {
         /// The drain.

@@ -33,7 +33,7 @@ pub const FEATURES: &[Feature] = &[
     Feature {
         name: RUNTIME_METRICS,
         id: "7e4bd2a0-93c1-4d0c-9f57-2a5c0d6b1e05",
-        state: "general",
+        state: "beta",
         display_name: "Runtime metrics in the log",
         description: "Every 20 seconds each dyno says in the log what memory it uses and what its load is. Counts for dynos that start later.",
     },

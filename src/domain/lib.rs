@@ -6,6 +6,7 @@
 
 pub mod account;
 pub mod address;
+pub mod alert;
 pub mod app;
 pub mod cycle;
 pub mod drain;

@@ -4,6 +4,7 @@
 //! start of the daemon (`architecture.md` section 3). This room must not answer requests: nobody calls it but the binary.
 
 mod actor;
+mod alerts;
 mod attach;
 mod boot;
 mod builds;
@@ -29,6 +30,7 @@ mod sinks;
 mod sleep;
 mod webhooks;
 
+pub use alerts::{Mail, MailTls};
 pub use attach::Meetings;
 pub use fetch::fetch_into;
 
@@ -115,6 +117,8 @@ pub struct Settings {
     pub starts_at_once: usize,
     /// Webhooks may go to addresses that are not public.
     pub allow_private_targets: bool,
+    /// The mail server that notices go through.
+    pub mail: Option<Mail>,
     /// Between looks at what dynos and the host use.
     pub look_every: Duration,
 }
@@ -146,6 +150,8 @@ struct Shared {
     hooks: webhooks::Queue,
     /// Builds and releases whose time is known.
     counted: metrics::Counted,
+    /// There may be a notice to be sent.
+    notices: Notify,
     /// The daemon ends: nothing is started any more.
     closing: AtomicBool,
     started_at: domain::UnixMs,
@@ -177,6 +183,7 @@ impl Engine {
             one_offs: Mutex::default(),
             hooks: webhooks::Queue::default(),
             counted: metrics::Counted::default(),
+            notices: Notify::new(),
             closing: AtomicBool::new(false),
             build_turns: Mutex::default(),
         });
@@ -199,6 +206,7 @@ impl Engine {
         let meters = engine.shared.parts.service.series().meters().clone();
         engine.shared.parts.router.observe(Arc::new(metrics::Counter(meters)));
         tokio::spawn(metrics::run(engine.clone()));
+        alerts::start(&engine);
         tokio::spawn(disk::watch(engine.clone()));
         tokio::spawn(engine.clone().follow_events(committed, from + 1));
         Ok(engine)
@@ -271,6 +279,9 @@ impl Engine {
     }
 
     fn react(&self, event: &domain::Event) {
+        if matches!(event.body, EventBody::AlertChannelChanged { .. }) {
+            self.shared.notices.notify_one();
+        }
         let (Some(app), body) = (event.app.filter(|_| !self.is_closing()), &event.body) else { return };
         if let EventBody::ReleaseCreated { version } = body {
             self.log_release(app, *version);

@@ -306,6 +306,7 @@ fn remove_rows(tx: &mut Tx, app: &App) -> Result<()> {
     }
     tx.delete_all(&tables::SNI_BY_APP, &id)?;
     tx.delete_all(&tables::DRAIN_BY_APP, &id)?;
+    crate::alerts::remove_alerts(tx, id)?;
     tx.delete_all(&tables::DOMAIN_BY_APP, &id)?;
     tx.delete(&tables::APP_BY_NAME, &app.name);
     tx.delete(&tables::APPS, &id);

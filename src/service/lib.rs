@@ -4,6 +4,7 @@
 
 mod access;
 mod addons;
+mod alerts;
 mod apps;
 mod audit;
 mod auth;
@@ -43,6 +44,7 @@ mod two_factor;
 mod webhooks;
 
 pub use access::{Action, Grant, On, may, rights_on, role_in};
+pub use alerts::{ChannelSecrets, NewChannel, NewRule, ShownChannel, new_notice, read_channel};
 pub use apps::{AppChange, NewApp};
 pub use auth::SetupSecret;
 pub use builds::NewBuild;

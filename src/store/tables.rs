@@ -6,6 +6,7 @@ use domain::{
     LogDrain, Membership, Pipeline, PipelineId, Promotion, Release, ReleaseId, Schedule, ScheduleId, Setup, Slug, SlugId,
     SniEndpoint, SshKey, Team, TeamId, Token, Webhook,
     account::SetupLink,
+    alert::{Alert, Channel, Notice, Rule},
     sign_in::{AuthorizationCode, Client, Secrets, Session},
     team::{Invitation, Transfer},
     webhook::{Delivery, HookEvent},
@@ -142,6 +143,14 @@ tables! {
     DRAINS = 54, "log_drain", Uuid => LogDrain;
     /// Log drains of an app.
     DRAIN_BY_APP = 55, "log_drain_by_app", (AppId, Uuid) => Uuid;
+    /// Own rules for alerts.
+    ALERT_RULES = 64, "alert_rule", (AppId, Uuid) => Rule;
+    /// Channels for notices.
+    CHANNELS = 65, "alert_channel", Uuid => Channel;
+    /// The last alert of each rule and what it is about, by both.
+    ALERTS = 66, "alert", String => Alert;
+    /// Notices of a channel in the order they were made.
+    NOTICES = 67, "notice", (Uuid, u64) => Notice;
 }
 
 /// The key of the schema number in [`META`].

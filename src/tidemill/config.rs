@@ -2,6 +2,7 @@
 
 use crate::host;
 use clap::Parser;
+use engine::MailTls;
 use runtime::native::network::{DEFAULT_SUBNET, DynoNetwork};
 use serde::Deserialize;
 use std::{
@@ -115,6 +116,21 @@ pub struct Flags {
     /// Seconds between looks at what dynos and the host use, and between the lines of log-runtime-metrics [default: 20]
     #[arg(long, env = "TIDEMILL_METRICS_EVERY_S")]
     metrics_every_s: Option<String>,
+    /// Mail server for notices, HOST:PORT [default: none]
+    #[arg(long, env = "TIDEMILL_SMTP")]
+    smtp: Option<String>,
+    /// How it is spoken to: starttls, tls (from the first byte) or none [default: starttls]
+    #[arg(long, env = "TIDEMILL_SMTP_TLS")]
+    smtp_tls: Option<String>,
+    /// Name to sign in to it with [default: none]
+    #[arg(long, env = "TIDEMILL_SMTP_USER")]
+    smtp_user: Option<String>,
+    /// File with the password for it [default: none]
+    #[arg(long, env = "TIDEMILL_SMTP_PASSWORD_FILE")]
+    smtp_password_file: Option<String>,
+    /// Sender of mails [default: tidemill@ the platform domain]
+    #[arg(long, env = "TIDEMILL_MAIL_FROM")]
+    mail_from: Option<String>,
     /// File of certificate authorities (PEM) that log drains trust besides those of the system [default: none]
     #[arg(long, env = "TIDEMILL_DRAIN_CA_FILE")]
     drain_ca_file: Option<String>,
@@ -163,6 +179,11 @@ struct FileValues {
     allow_private_sources: Option<toml::Value>,
     allow_private_targets: Option<toml::Value>,
     metrics_every_s: Option<toml::Value>,
+    smtp: Option<toml::Value>,
+    smtp_tls: Option<toml::Value>,
+    smtp_user: Option<toml::Value>,
+    smtp_password_file: Option<toml::Value>,
+    mail_from: Option<toml::Value>,
     drain_ca_file: Option<toml::Value>,
     stop_dynos: Option<toml::Value>,
     shutdown_s: Option<toml::Value>,
@@ -212,6 +233,11 @@ pub struct Config {
     pub allow_private_sources: bool,
     pub allow_private_targets: bool,
     pub metrics_every_s: u64,
+    pub smtp: Option<(String, u16)>,
+    pub smtp_tls: MailTls,
+    pub smtp_user: Option<String>,
+    pub smtp_password_file: Option<PathBuf>,
+    pub mail_from: Option<String>,
     pub drain_ca_file: Option<PathBuf>,
     pub stop_dynos: bool,
     pub shutdown_s: u64,
@@ -313,6 +339,21 @@ fn driver(text: &str) -> Result<Driver, String> {
     }
 }
 
+fn host_port(text: &str) -> Result<(String, u16), String> {
+    let parts = text.rsplit_once(':').filter(|(host, _)| !host.is_empty());
+    let found = parts.and_then(|(host, port)| Some((host.to_string(), port.parse().ok()?)));
+    found.ok_or_else(|| "must be a host and a port, such as mail.example.com:587".to_string())
+}
+
+fn mail_tls(text: &str) -> Result<MailTls, String> {
+    match text {
+        "starttls" => Ok(MailTls::Starttls),
+        "tls" => Ok(MailTls::Tls),
+        "none" => Ok(MailTls::None),
+        _ => Err("must be starttls, tls or none".into()),
+    }
+}
+
 fn first_numbers(text: &str) -> Result<[u8; 2], String> {
     let numbers = text.split_once('.').and_then(|(first, second)| Some([first.parse().ok()?, second.parse().ok()?]));
     numbers.ok_or_else(|| "must be two numbers, such as 10.209".to_string())
@@ -400,6 +441,13 @@ pub fn read(flags: Flags) -> Result<Config, Vec<String>> {
         allow_private_sources: switch!(allow_private_sources),
         allow_private_targets: switch!(allow_private_targets),
         metrics_every_s: number!(metrics_every_s, 20, 1, 60),
+        smtp: parsed!(smtp, None, |text| host_port(text).map(Some)),
+        smtp_tls: parsed!(smtp_tls, MailTls::Starttls, mail_tls),
+        smtp_user: parsed!(smtp_user, None, |text| Ok(Some(text.to_string()))),
+        smtp_password_file: parsed!(smtp_password_file, None, |t| path(t).map(Some)),
+        mail_from: parsed!(mail_from, None, |text| {
+            if text.contains('@') { Ok(Some(text.to_string())) } else { Err("must be an e-mail address".into()) }
+        }),
         drain_ca_file: parsed!(drain_ca_file, None, |t| path(t).map(Some)),
         stop_dynos: switch!(stop_dynos),
         shutdown_s: number!(shutdown_s, 30, 0, 3600),

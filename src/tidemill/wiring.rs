@@ -214,6 +214,14 @@ fn settings(config: &Config, data: &Path) -> engine::Settings {
         capacity_bytes: config.capacity_bytes(),
         starts_at_once: config.starts_at_once,
         allow_private_targets: config.allow_private_targets,
+        mail: config.smtp.clone().map(|(host, port)| engine::Mail {
+            host,
+            port,
+            tls: config.smtp_tls,
+            user: config.smtp_user.clone(),
+            password_file: config.smtp_password_file.clone(),
+            from: config.mail_from.clone().unwrap_or_else(|| format!("tidemill@{}", config.domain)),
+        }),
         look_every: Duration::from_secs(config.metrics_every_s),
     }
 }

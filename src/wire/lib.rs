@@ -2,6 +2,7 @@
 //! (`platform-api.md` section 13).
 
 pub mod attach;
+mod metrics;
 mod network;
 pub mod oauth;
 mod pipelines;
@@ -11,6 +12,7 @@ mod teams;
 mod types;
 mod webhooks;
 
+pub use metrics::*;
 pub use network::*;
 pub use pipelines::*;
 pub use range::{Order, Range};
@@ -20,6 +22,11 @@ pub use types::*;
 pub use webhooks::*;
 
 use jiff::Timestamp;
+
+/// Seconds since 1970 of a time as [`time`] writes it, or in any other form of RFC 3339.
+pub fn unix_s(text: &str) -> Option<u64> {
+    u64::try_from(text.parse::<Timestamp>().ok()?.as_second()).ok()
+}
 
 /// `YYYY-MM-DDTHH:MM:SSZ`, whole seconds (`platform-api.md` section 9).
 pub fn time(unix_ms: u64) -> String {

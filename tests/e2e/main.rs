@@ -2,6 +2,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
 
 mod addons;
+mod alerts;
 mod api;
 mod apps;
 mod attach;
@@ -30,6 +31,7 @@ mod isolation;
 mod kill_loop;
 mod load;
 mod matrix;
+mod metrics;
 mod oauth;
 mod one_offs;
 mod people;

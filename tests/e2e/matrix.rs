@@ -54,6 +54,8 @@ fn body(method: &str, path: &str) -> Value {
         ("POST", "/sni-endpoints") | ("PATCH", "/sni-endpoints/{endpoint}") => {
             json!({ "certificate_chain": "none", "private_key": "none" })
         }
+        ("POST", "/alert-rules") => json!({ "metric": "none", "threshold": 1 }),
+        ("POST", "/alert-channels") => json!({ "kind": "none", "target": "none" }),
         ("POST", "/log-drains") => json!({ "url": "none" }),
         ("POST", "/addons") => json!({ "plan": "none" }),
         ("PATCH", "/addons/{addon}") => json!({ "plan": "none" }),

@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod addons;
+pub mod alerts;
 pub mod apps;
 pub mod auth;
 pub mod buildpacks;
@@ -17,6 +18,7 @@ pub mod keys;
 pub mod login;
 pub mod logs;
 pub mod meta;
+pub mod metrics;
 pub mod oauth;
 pub mod one_offs;
 pub mod pipelines;

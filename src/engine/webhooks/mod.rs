@@ -1,7 +1,7 @@
 //! Webhooks: a reader of the event log with a cursor of its own makes deliveries ([`reader`]), a sender brings them to
 //! their receivers ([`sender`]). Both go on where their rows say they are (`eventing.md` sections 3 to 5).
 
-mod post;
+pub(crate) mod post;
 mod reader;
 mod sender;
 

@@ -250,4 +250,4 @@ impl Metrics {
 }
 
 #[cfg(test)]
-mod tests;
+mod series_tests;

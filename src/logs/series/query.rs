@@ -142,7 +142,8 @@ pub struct Series {
 /// The step that suits a span: 2 h in minutes, a day in tens of minutes, then 1, 2 and 6 hours (`ux.md` section 6).
 pub fn default_step(span_s: u64) -> u32 {
     const HOUR: u64 = 3600;
-    match span_s {
+    // "The last two hours" are a second more when their begin is rounded down and their end up.
+    match span_s.saturating_sub(60) {
         s if s <= 2 * HOUR => 60,
         s if s <= 24 * HOUR => 600,
         s if s <= 72 * HOUR => 3600,

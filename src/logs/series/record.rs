@@ -218,6 +218,15 @@ impl Usage {
     }
 }
 
+impl Work {
+    /// This and what followed.
+    #[must_use]
+    pub fn then(mut self, next: &Self) -> Self {
+        self.merge(next);
+        self
+    }
+}
+
 impl Host {
     /// This and what followed.
     #[must_use]
