@@ -173,12 +173,17 @@ pub fn traffic(service: &Service, ctx: &Ctx, app: &App) -> Result<Traffic, Error
     let minutes = f64::from(requests.step_s) / 60.0;
     let bad = requests.lines.iter().filter(|line| line.name == "5xx").flat_map(|line| line.values.iter().flatten());
     let errors = bad.map(|per_minute| per_minute * minutes).sum::<f64>();
-    let (_, times) = service.metrics(ctx, &id, &query(Kind::ResponseTime))?;
-    let p95 = times.lines.iter().find(|line| line.name == "p95").and_then(|line| line.values.iter().rev().flatten().next());
+    let mut p95 = None;
+    // Most apps of a long list are quiet, and have no times.
+    if values.iter().flatten().any(|value| *value > 0.0) {
+        let (_, times) = service.metrics(ctx, &id, &query(Kind::ResponseTime))?;
+        let line = times.lines.iter().find(|line| line.name == "p95");
+        p95 = line.and_then(|line| line.values.iter().rev().flatten().next().copied());
+    }
     Ok(Traffic {
         requests: chart::number(latest.unwrap_or(0.0)),
         spark: Safe(chart::spark(&values, &format!("Requests of {} in the last two hours", app.name))),
-        p95: p95.map_or_else(|| "–".into(), |ms| format!("{} ms", chart::number(*ms))),
+        p95: p95.map_or_else(|| "–".into(), |ms| format!("{} ms", chart::number(ms))),
         errors: format!("{errors:.0}"),
     })
 }
