@@ -14,7 +14,7 @@ use axum::{
     routing::{get, post},
 };
 use domain::{Scope, Token};
-use service::{Ctx, Enrolment, Error, Service};
+use service::{Ctx, Enrolment, Error, NewAuthorization, Service};
 
 /// The routes of these pages.
 pub fn routes() -> Router<Service> {
@@ -23,6 +23,7 @@ pub fn routes() -> Router<Service> {
         .route("/account/settings", get(account))
         .route("/account/settings/keys", post(keys))
         .route("/account/settings/token", post(revoke))
+        .route("/account/settings/tokens", post(make_token))
         .route("/account/settings/browser", post(end))
         .route("/account/settings/password", post(password))
         .route("/account/settings/two-factor", post(two_factor))
@@ -74,6 +75,12 @@ struct AccountPage {
     qr: Option<qr::Code>,
     #[serde(skip)]
     codes: Vec<String>,
+    /// A token that was just made; it is shown once.
+    #[serde(skip)]
+    made: Option<String>,
+    /// What a new token may be for.
+    #[serde(skip)]
+    apps: Vec<String>,
     problem: Option<(&'static str, String)>,
     done: Option<&'static str>,
 }
@@ -132,6 +139,8 @@ fn drawn(service: &Service, visitor: &Visitor, ctx: &Ctx) -> Result<AccountPage,
         qr: enrolment.as_ref().and_then(|new| qr::Code::of(&new.url)),
         enrolment,
         codes: Vec::new(),
+        made: None,
+        apps: service.apps(ctx)?.into_iter().map(|app| app.name).collect(),
         problem: None,
         done: None,
     })
@@ -187,6 +196,27 @@ async fn keys(State(service): State<Service>, posted: Posted) -> Response {
         None => service.add_key(ctx, posted.field("key")).await.map(|_| "The key was added."),
     };
     answered(&service, &posted.visitor, ctx, "keys", done)
+}
+
+async fn make_token(State(service): State<Service>, posted: Posted) -> Response {
+    let ctx = match posted.visitor.signed_in(PATH) {
+        Ok(ctx) => ctx,
+        Err(way) => return *way,
+    };
+    let new = NewAuthorization {
+        description: posted.filled("description"),
+        scopes: posted.filled("scope").map(|scope| vec![scope]),
+        expires_in_s: posted.filled("days").and_then(|days| days.parse::<u64>().ok()).map(|days| days.saturating_mul(86_400)),
+        app: posted.filled("app"),
+    };
+    let made = match service.create_authorization(ctx, new).await {
+        Ok((_, made)) => made,
+        Err(e) => return answered(&service, &posted.visitor, ctx, "tokens", Err(e)),
+    };
+    match drawn(&service, &posted.visitor, ctx) {
+        Ok(page) => render::page(StatusCode::OK, &AccountPage { made: Some(made), ..page }),
+        Err(e) => message::failed(&e),
+    }
 }
 
 async fn revoke(State(service): State<Service>, posted: Posted) -> Response {

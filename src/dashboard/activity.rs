@@ -2,8 +2,9 @@
 
 use crate::{
     browser::{Posted, Visitor},
+    chart,
     shell::{self, Head, Outcome, Shell},
-    text::{Badge, Cli, When, took},
+    text::{Badge, Cli, Safe, When, took},
 };
 use askama::Template;
 use axum::{
@@ -49,12 +50,17 @@ struct ActivityPage {
     shell: Shell,
     head: Head,
     rows: Vec<Row>,
+    #[serde(skip)]
+    builds: Safe,
     more: bool,
     git_url: String,
 }
 
 /// Rows on the page; older ones are in the twin of the API.
 const ROWS_MAX: usize = 60;
+
+/// Builds in the small chart.
+const BUILDS_DRAWN: usize = 20;
 
 /// State of a release as people see it.
 pub fn badge(release: &Release, app: &App) -> Badge {
@@ -128,9 +134,20 @@ fn page(service: &Service, visitor: &Visitor, ctx: &Ctx, outcome: Outcome, name:
     let mut rows: Vec<Row> = builds_shown.chain(releases_shown).collect();
     rows.sort_by_key(|row| std::cmp::Reverse((row.order, row.version)));
     rows.truncate(ROWS_MAX);
+    let over = builds.iter().rev().filter(|build| build.status != BuildStatus::Pending).take(BUILDS_DRAWN);
+    let mut drawn: Vec<(u64, bool)> =
+        over.map(|build| (build.updated_at.since_ms(build.created_at), build.status == BuildStatus::Succeeded)).collect();
+    drawn.reverse();
     let git_url = service.addresses().git_url(&app.name);
     let more = builds.len() + releases.len() > rows.len();
-    Ok(ActivityPage { shell: Shell::new(visitor, ctx, "apps", outcome), head, rows, more, git_url })
+    Ok(ActivityPage {
+        shell: Shell::new(visitor, ctx, "apps", outcome),
+        head,
+        rows,
+        builds: Safe(if drawn.len() > 1 { chart::builds(&drawn) } else { String::new() }),
+        more,
+        git_url,
+    })
 }
 
 async fn activity(State(service): State<Service>, visitor: Visitor, Path(app): Path<String>) -> Response {

@@ -2,9 +2,9 @@
 
 use crate::{
     browser::{Posted, Visitor},
-    message, render,
+    message, metrics, render,
     shell::{self, Outcome, Shell},
-    text::{Badge, Cli, When},
+    text::{Badge, Cli, Safe, When},
 };
 use askama::Template;
 use axum::{
@@ -41,6 +41,11 @@ struct Row {
     by: String,
     dynos: String,
     memory: String,
+    requests: String,
+    #[serde(skip)]
+    spark: Safe,
+    p95: String,
+    errors: String,
     team: String,
 }
 
@@ -92,8 +97,13 @@ fn list(service: &Service, visitor: &Visitor, ctx: &Ctx, outcome: Outcome) -> Re
                 link: format!("/apps/{}/logs?dyno={}", app.name, dyno.name()),
             });
         }
+        let traffic = metrics::traffic(service, ctx, &app)?;
         rows.push(Row {
             state,
+            requests: traffic.requests,
+            spark: traffic.spark,
+            p95: traffic.p95,
+            errors: traffic.errors,
             maintenance: app.maintenance,
             release: app.current,
             released: app.released_at.map(|at| When::new(at, ctx.now)),

@@ -52,17 +52,28 @@ struct Asked {
 
 const ROWS: usize = 60;
 
+/// People go by their e-mails; other ids are cut, the whole is in the API.
+fn id_or_name(service: &Service, key: &str, text: &str) -> String {
+    let is_id = text.len() == 36 && text.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
+    match text.parse::<domain::AccountId>() {
+        Ok(id) if key == "account" => shell::who(service, id),
+        _ if is_id => text.chars().take(8).collect(),
+        _ => text.to_string(),
+    }
+}
+
 /// The kind of an event with its names: never a value, since events have none.
-fn words(event: &Event) -> String {
+fn words(service: &Service, event: &Event) -> String {
     let Ok(serde_json::Value::Object(mut body)) = serde_json::to_value(&event.body) else { return String::new() };
     let kind = body.remove("type").and_then(|kind| kind.as_str().map(|kind| kind.replace('_', " "))).unwrap_or_default();
-    let text = |value: &serde_json::Value| match value {
-        serde_json::Value::String(text) => text.clone(),
+    let text = |key: &str, value: &serde_json::Value| match value {
+        serde_json::Value::String(text) => id_or_name(service, key, text),
         serde_json::Value::Array(all) => all.iter().filter_map(|one| one.as_str()).collect::<Vec<_>>().join(", "),
         serde_json::Value::Null => "none".into(),
         other => other.to_string(),
     };
-    let details: Vec<String> = body.iter().map(|(key, value)| format!("{} {}", key.replace('_', " "), text(value))).collect();
+    let details: Vec<String> =
+        body.iter().map(|(key, value)| format!("{} {}", key.replace('_', " "), text(key, value))).collect();
     let mut kind = kind;
     if let Some(first) = kind.get_mut(..1) {
         first.make_ascii_uppercase();
@@ -93,7 +104,7 @@ fn page(service: &Service, visitor: &Visitor, (ctx, outcome): (&Ctx, Outcome), a
     let row = |event: Event| Row {
         seq: event.seq,
         at: When::new(event.at, ctx.now),
-        what: words(&event),
+        what: words(service, &event),
         app: event.app.and_then(|id| service.app_by_id(id).ok().flatten()).map(|(_, name)| name),
         by: event.actor.map_or_else(|| "the platform".into(), |id| shell::who(service, id)),
         from: event.address.map(|address| address.to_string()).unwrap_or_default(),

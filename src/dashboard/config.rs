@@ -231,13 +231,11 @@ async fn raw(State(service): State<Service>, visitor: Visitor, Path(app): Path<S
     shell::shown(&visitor, |ctx, outcome| raw_page(&service, &visitor, (ctx, outcome), &app, None))
 }
 
+/// Keys with their new values, `None` for those that are to go.
+type Wanted = BTreeMap<String, Option<String>>;
+
 /// What the text would change; refused when somebody else changed the config meanwhile.
-fn looked_at(
-    service: &Service,
-    ctx: &Ctx,
-    app: &str,
-    posted: &Posted,
-) -> Result<(BTreeMap<String, Option<String>>, Vec<Change>), Error> {
+fn looked_at(service: &Service, ctx: &Ctx, app: &str, posted: &Posted) -> Result<(Wanted, Vec<Change>), Error> {
     let new = parsed(posted.field("text"))?;
     let old = service.config(ctx, app)?;
     if posted.field("version") != service.app(ctx, app)?.config_version.to_string() {
@@ -247,7 +245,7 @@ fn looked_at(
         ));
     }
     let changes = compared(&old, &new);
-    let mut change: BTreeMap<String, Option<String>> = new.into_iter().map(|(key, value)| (key, Some(value))).collect();
+    let mut change: Wanted = new.into_iter().map(|(key, value)| (key, Some(value))).collect();
     let gone = old.into_keys().filter(|key| !change.contains_key(key)).collect::<Vec<_>>();
     change.extend(gone.into_iter().map(|key| (key, None)));
     Ok((change, changes))

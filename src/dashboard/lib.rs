@@ -12,6 +12,7 @@ mod assets;
 mod audit;
 mod browser;
 mod builds;
+mod chart;
 mod config;
 mod consent;
 mod domains;
@@ -22,6 +23,7 @@ mod look;
 mod machine;
 mod members;
 mod message;
+mod metrics;
 mod overview;
 mod qr;
 mod render;
@@ -58,6 +60,7 @@ pub fn router(service: Service, api: Router) -> Router {
         .merge(builds::routes())
         .merge(resources::routes())
         .merge(logs_page::routes())
+        .merge(metrics::routes())
         .merge(config::routes())
         .merge(domains::routes())
         .merge(app_access::routes())
@@ -159,5 +162,47 @@ async fn missing(api: Router, request: Request) -> Response {
             message::page(StatusCode::NOT_FOUND, "Not found", text)
         }
         _ => response,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::Body;
+
+    fn is_page(method: &str, uri: &str, headers: &[(&str, &str)]) -> bool {
+        let mut request = Request::builder().method(method).uri(uri);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        sorted(request.body(Body::empty()).unwrap_or_default()).0
+    }
+
+    #[test]
+    fn browsers_get_pages_and_programs_the_api() {
+        let html = ("accept", "text/html,application/xhtml+xml");
+        let api = ("accept", "application/vnd.heroku+json; version=3");
+        let form = ("content-type", "application/x-www-form-urlencoded");
+        let cookie = ("cookie", "tidemill_session=x");
+        let bearer = ("authorization", "Bearer x");
+        for (page, method, uri, headers) in [
+            (true, "GET", "/apps/shop", vec![html]),
+            (false, "GET", "/apps/shop", vec![api]),
+            (false, "GET", "/apps/shop", vec![]),
+            (false, "GET", "/apps/shop", vec![html, bearer]),
+            (true, "GET", "/apps/shop.json", vec![]),
+            (true, "GET", "/apps.json?x=1", vec![api]),
+            (false, "PATCH", "/apps/shop", vec![html, cookie]),
+            (true, "POST", "/apps/new", vec![form, cookie]),
+            (false, "POST", "/apps", vec![form]),
+            (false, "POST", "/apps", vec![form, cookie, bearer]),
+            (false, "POST", "/apps", vec![("content-type", "application/json"), cookie]),
+            (true, "GET", "/events?topics=/", vec![cookie]),
+            (false, "GET", "/events?types=dyno", vec![api]),
+            (true, "GET", "/login", vec![]),
+            (true, "GET", "/streams/logs/x", vec![]),
+        ] {
+            assert_eq!(is_page(method, uri, &headers), page, "{method} {uri} {headers:?}");
+        }
     }
 }

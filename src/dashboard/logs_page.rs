@@ -36,6 +36,8 @@ pub struct Asked {
     source: Option<String>,
     /// Text that must be in the line.
     text: Option<String>,
+    /// How many lines the page is to show.
+    lines: Option<usize>,
 }
 
 impl Asked {
@@ -70,6 +72,8 @@ struct LogsPage {
     lines: Vec<Safe>,
     #[serde(rename = "lines")]
     plain: Vec<String>,
+    /// There are older lines.
+    earlier: bool,
     #[serde(skip)]
     last: u64,
     #[serde(skip)]
@@ -90,7 +94,9 @@ fn page(
     let last = log.last_seq();
     let history = log.tail(asked.filter(), LOG_LINES_KEPT, false).into_history().filter(|line| asked.matches(line));
     let mut lines: Vec<LogLine> = history.collect();
-    lines.drain(..lines.len().saturating_sub(LINES));
+    let shown = asked.lines.unwrap_or(LINES);
+    let earlier = lines.len() > shown;
+    lines.drain(..lines.len().saturating_sub(shown));
     let (_, dynos) = service.dynos(ctx, name)?;
     let mut types: Vec<String> = dynos.iter().flat_map(|dyno| [dyno.ptype.clone(), dyno.name()]).collect();
     types.push("router".into());
@@ -110,6 +116,7 @@ fn page(
         plain: if visitor.wants_json { lines.iter().map(LogLine::display).collect() } else { Vec::new() },
         lines: lines.iter().map(log_lines::html).collect(),
         query: visitor.at.split_once('?').map(|(_, query)| format!("?{query}")).unwrap_or_default(),
+        earlier,
         last,
         head,
     })

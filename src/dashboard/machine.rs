@@ -2,6 +2,8 @@
 
 use crate::{
     browser::Visitor,
+    chart::Chart,
+    metrics,
     share::{self, Part},
     shell::{self, Outcome, Shell},
     text::{Cli, Safe, size},
@@ -31,6 +33,7 @@ struct MachinePage {
     #[serde(skip)]
     share: Safe,
     apps: usize,
+    charts: Vec<Chart>,
     #[serde(skip)]
     cli: Cli,
 }
@@ -52,8 +55,10 @@ fn parts(service: &Service, ctx: &Ctx) -> Result<(Vec<Part>, u64, Option<u64>), 
 fn page(service: &Service, visitor: &Visitor, ctx: &Ctx, outcome: Outcome) -> Result<MachinePage, Error> {
     let (parts, total, limit) = parts(service, ctx)?;
     let addresses = service.addresses();
+    let shell = Shell::new(visitor, ctx, "machine", outcome);
     Ok(MachinePage {
-        shell: Shell::new(visitor, ctx, "machine", outcome),
+        charts: if shell.admin { metrics::host(service, ctx)? } else { Vec::new() },
+        shell,
         version: env!("CARGO_PKG_VERSION"),
         domain: addresses.domain.clone(),
         url: addresses.url(&addresses.domain),

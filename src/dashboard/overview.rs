@@ -2,7 +2,8 @@
 
 use crate::{
     browser::{Posted, Visitor},
-    log_lines,
+    chart::Chart,
+    log_lines, metrics,
     shell::{self, Head, Outcome, Shell},
     text::{Badge, Cli, Safe, When},
 };
@@ -70,6 +71,7 @@ struct OverviewPage {
     domains: Vec<String>,
     #[serde(skip)]
     lines: Vec<Safe>,
+    charts: Vec<Chart>,
 }
 
 /// Lines of the log on this page.
@@ -114,6 +116,7 @@ fn page(service: &Service, visitor: &Visitor, ctx: &Ctx, outcome: Outcome, name:
     let waits = build.is_none() && app.slug_bytes.is_none() && dynos.is_empty();
     let (_, domains) = service.domains(ctx, name)?;
     Ok(OverviewPage {
+        charts: if waits { Vec::new() } else { metrics::overview(service, ctx, &app)? },
         shell: Shell::new(visitor, ctx, "apps", outcome),
         git_url: service.addresses().git_url(&app.name),
         domains: domains.into_iter().map(|domain| domain.row.hostname).collect(),

@@ -53,6 +53,7 @@ const TABS: &[(&str, &str, &str, &str)] = &[
     ("", "Overview", "g o", "ps"),
     ("/activity", "Activity", "g t", "releases"),
     ("/resources", "Resources", "g r", "ps:scale"),
+    ("/metrics", "Metrics", "g e", "info"),
     ("/logs", "Logs", "g l", "logs -t"),
     ("/config", "Config", "g c", "config"),
     ("/domains", "Domains", "g d", "domains"),

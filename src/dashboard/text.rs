@@ -222,7 +222,7 @@ pub fn size(bytes: u64) -> String {
     match bytes {
         0..MIB => format!("{} KiB", bytes >> 10),
         MIB..0x4000_0000 => format!("{} MiB", bytes >> 20),
-        _ => format!("{}.{} GiB", bytes >> 30, (bytes & 0x3fff_ffff) * 10 >> 30),
+        _ => format!("{}.{} GiB", bytes >> 30, ((bytes & 0x3fff_ffff) * 10) >> 30),
     }
 }
 

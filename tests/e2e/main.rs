@@ -17,6 +17,8 @@ mod clients;
 mod command_line;
 mod concurrency;
 mod contract;
+mod dashboard;
+mod dashboard_browser;
 mod disk;
 mod docker;
 mod domains;

@@ -274,7 +274,7 @@ function buildPalette() {
 function openHelp() {
   let help = $("#help");
   if (!help) {
-    const keys = [["Ctrl K", "palette"], ["/", "filter or search"], ["g a, g m, g s", "apps, machine, search"], ["g o t b r l c d", "in an app: overview, activity, builds, resources, logs, config, domains"], ["j k Enter", "up and down in lists, open"], ["Esc", "close, leave"]];
+    const keys = [["Ctrl K", "palette"], ["/", "filter or search"], ["g a, g m, g s", "apps, machine, search"], ["g o t b r e l c d", "in an app: overview, activity, builds, resources, metrics, logs, config, domains"], ["j k Enter", "up and down in lists, open"], ["Esc", "close, leave"]];
     const list = make("dl", {});
     for (const [key, what] of keys) list.append(make("dt", {}, make("kbd", {}, key)), make("dd", {}, what));
     help = make("dialog", { id: "help", "aria-label": "Keys" }, list);
@@ -282,6 +282,10 @@ function openHelp() {
   }
   help.showModal();
 }
+
+// On a phone the tabs scroll; the one in use is to be seen.
+const tab = $(".tabs [aria-current]");
+if (tab) tab.parentNode.scrollLeft = tab.offsetLeft - tab.parentNode.offsetLeft - 40;
 
 // --- keys ---
 
@@ -294,7 +298,7 @@ if (single) {
 let afterG = 0;
 const app = location.pathname.match(/^\/apps\/([^/]+)/)?.[1];
 const places = { a: "/", m: "/machine", s: "/search" };
-const tabs = { o: "", t: "/activity", b: "/activity", r: "/resources", l: "/logs", c: "/config", d: "/domains" };
+const tabs = { o: "", t: "/activity", b: "/activity", r: "/resources", e: "/metrics", l: "/logs", c: "/config", d: "/domains" };
 
 document.addEventListener("keydown", (event) => {
   if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "k") {
@@ -307,8 +311,8 @@ document.addEventListener("keydown", (event) => {
   if (field || event.ctrlKey || event.metaKey || event.altKey || $("dialog[open]") || remembered.get("keys") === "off") return;
   if (afterG && Date.now() - afterG < 1500) {
     afterG = 0;
-    const tab = app && app !== "new" && tabs[event.key];
-    if (tab !== undefined && tab !== false && app) location.href = "/apps/" + app + tab;
+    const place = app && app !== "new" ? tabs[event.key] : undefined;
+    if (place !== undefined) location.href = "/apps/" + app + place;
     else if (places[event.key]) location.href = places[event.key];
     return;
   }
