@@ -28,6 +28,7 @@ mod log_sessions;
 mod login;
 mod negotiate;
 mod oauth;
+mod openapi;
 mod people;
 mod pipelines;
 mod policy;
@@ -54,6 +55,7 @@ mod view;
 mod webhooks;
 
 pub use contract::{REQUEST_ID, Settings};
+pub use openapi::document as openapi;
 pub use published::{Link, links as published_links, schemas as published_schemas, shape};
 pub use refusals::{REFUSALS, Refusal, refusal};
 pub use routes::{Route, all as all_routes};

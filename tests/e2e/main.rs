@@ -30,6 +30,7 @@ mod load;
 mod matrix;
 mod oauth;
 mod one_offs;
+mod openapi;
 mod people;
 mod pipelines;
 mod policy;
