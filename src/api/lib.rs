@@ -3,6 +3,7 @@
 //! This room must not know the store, the engine or the router. The list of routes with what each needs is
 //! [`all_routes`]; a test compares it with a golden file.
 
+mod absent;
 mod account;
 mod addons;
 mod answer;

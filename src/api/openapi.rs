@@ -67,6 +67,8 @@ fn published_call(link: &published::Link, (method, path, _): Route, parts: &mut 
     let resource = json!({ "$ref": format!("#/definitions/{}", link.resource) });
     let answer = match link.json.get("targetSchema") {
         Some(schema) => parts.schema(schema),
+        // Whatever else stands in such an answer is not promised.
+        None if relation == "empty" => json!({ "type": "object" }),
         None if relation == "instances" => json!({ "type": "array", "items": parts.schema(&resource) }),
         None => parts.schema(&resource),
     };

@@ -42,6 +42,7 @@ mod setups;
 mod sign_in;
 mod situations;
 mod sleeping;
+mod slugs;
 mod ssh;
 mod stacks;
 mod support;

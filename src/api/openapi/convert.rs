@@ -28,7 +28,10 @@ const KEPT: &[&str] = &[
 const CORRECTED: &[(&str, &str)] = &[
     // A host name is no URI.
     ("domain.hostname", r#"{"type":"string","description":"full hostname"}"#),
-    ("pipeline.generation", r#"{"type":"object"}"#),
+    // An object is what clients read.
+    ("app.generation", r#"{"type":"object","properties":{"id":{"type":"string"},"name":{"type":"string"}}}"#),
+    // Regions of clouds.
+    ("region.provider", r#"{"type":"object","properties":{"name":{"type":"string"},"region":{"type":"string"}}}"#),
 ];
 
 /// Schemas that the document names, found while it is made.
