@@ -70,7 +70,7 @@ impl Components {
         for (key, value) in from {
             match key.as_str() {
                 "pattern" if !value.as_str().is_some_and(binds) => {}
-                "required" if !value.as_array().is_some_and(|names| !names.is_empty()) => {}
+                "required" if value.as_array().is_none_or(Vec::is_empty) => {}
                 "example" => drop(to.insert("examples".into(), json!([value]))),
                 "properties" | "patternProperties" => {
                     let map = value.as_object().into_iter().flatten();
