@@ -26,9 +26,21 @@ routes! {
     patch "/addons/{addon}/config" => addon, "account";
     get "/addons/{addon}/config/{name}" => addon, "account";
     get "/addons/{addon}/log-drains" => addon, "account";
+    post "/addons/{addon}/actions/provision" => addon, "account";
+    post "/addons/{addon}/actions/deprovision" => addon, "account";
+    post "/addons/{addon}/actions/peer" => addon, "account";
+    post "/addons/{addon}/actions/unpeer" => addon, "account";
     post "/addons/{addon}/actions/{action}" => addon, "account";
     get "/addons/{addon}/webhooks" => addon, "account";
-    get "/users/~/addons" => all, "account";
+    get "/users/{user}/addons" => of_user, "account; admin for others";
+    get "/teams/{team}/addons" => of_team, "team read";
+    get "/addons/{addon}/sso" => addon, "account";
+    get "/apps/{app}/addons/{addon}/sso" => addon_of_app, "read";
+    get "/addon-attachments/{attachment}/telemetry-ingress-info" => attachment, "account";
+    get "/plans/{plan}/meters" => plan, "account";
+    get "/plans/{plan}/meters/{meter}" => plan_part, "account";
+    get "/teams/{team}/usage" => team_usage, "team read";
+    get "/teams/{team}/apps/{app}/usage" => team_app_usage, "read";
     get "/apps/{app}/usage" => usage, "read";
     get "/apps/{app}/addons" => of_app, "read";
     post "/apps/{app}/addons" => create, "write";
@@ -83,6 +95,32 @@ async fn of_app(State(service): Api, User(ctx): User, Path(app): Path<String>, h
     none(&headers)
 }
 
+async fn of_user(State(service): Api, User(ctx): User, Path(who): Path<String>, headers: HeaderMap) -> Out {
+    service.account_of(&ctx, &who)?;
+    none(&headers)
+}
+
+async fn of_team(State(service): Api, User(ctx): User, Path(team): Path<String>, headers: HeaderMap) -> Out {
+    service.team(&ctx, &team)?;
+    none(&headers)
+}
+
+/// What the add-ons of the apps of a team have used.
+async fn team_usage(State(service): Api, User(ctx): User, Path(team): Path<String>) -> Out {
+    let apps = service.team_apps(&ctx, &team)?;
+    let apps: Vec<Value> = apps.iter().map(|app| json!({ "id": app.id.0, "name": app.name, "addons": [] })).collect();
+    Ok(ok(json!({ "apps": apps }))?.into_response())
+}
+
+async fn team_app_usage(State(service): Api, User(ctx): User, Path((team, app)): Path<(String, String)>) -> Out {
+    let (team, _) = service.team(&ctx, &team)?;
+    let app = service.app(&ctx, &app)?;
+    if app.team != Some(team.id) {
+        return Err(Error::not_found("app", "Couldn't find that app in this team.").into());
+    }
+    Ok(ok(json!({ "addons": [] }))?.into_response())
+}
+
 /// The only region is `local`.
 async fn of_region(State(service): Api, User(ctx): User, Path(region): Path<String>, headers: HeaderMap) -> Out {
     service.ask_for_addons(&ctx)?;
@@ -126,6 +164,10 @@ async fn offered_part(State(service): Api, User(ctx): User, Path((name, _plan)):
 }
 
 async fn plan(State(service): Api, User(ctx): User, Path(plan): Path<String>) -> Out {
+    never(service.addon_service(&ctx, plan.split(':').next().unwrap_or_default()))
+}
+
+async fn plan_part(State(service): Api, User(ctx): User, Path((plan, _meter)): Path<(String, String)>) -> Out {
     never(service.addon_service(&ctx, plan.split(':').next().unwrap_or_default()))
 }
 

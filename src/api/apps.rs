@@ -52,6 +52,7 @@ async fn app(view: View, User(ctx): User, Path(app): Path<String>) -> Out {
 #[derive(Deserialize)]
 struct UpdateApp {
     name: Option<String>,
+    #[serde(default, deserialize_with = "crate::refs::flag")]
     maintenance: Option<bool>,
     build_stack: Option<Named>,
 }

@@ -17,15 +17,19 @@ use axum::{
 };
 use domain::SourceBlob;
 use serde::Deserialize;
-use service::{AppChange, Error, NewBuild};
+use service::{AppChange, Error, NewBuild, NewSlug};
+use std::collections::BTreeMap;
 
 routes! {
     get "/apps/{app}/builds" => builds, "read";
     post "/apps/{app}/builds" => create_build, "write";
     get "/apps/{app}/builds/{build}" => build, "read";
+    delete "/apps/{app}/builds/{build}" => cancel, "write";
+    delete "/apps/{app}/build-cache" => clear_cache, "write";
     get "/apps/{app}/buildpack-installations" => buildpacks, "read";
     put "/apps/{app}/buildpack-installations" => set_buildpacks, "write; admin for server folders";
     get "/apps/{app}/slugs/{slug}" => slug, "read";
+    post "/apps/{app}/slugs" => create_slug, "write";
     post "/sources" => source, "create app";
     post "/apps/{app}/sources" => app_source, "write";
 }
@@ -73,6 +77,16 @@ async fn build(view: View, User(ctx): User, Path((app, id)): Path<(String, Strin
     Ok(ok(show::build(&view, &build)?)?.into_response())
 }
 
+async fn cancel(view: View, User(ctx): User, Path((app, id)): Path<(String, String)>) -> Out {
+    let build = view.cancel_build(&ctx, &app, &id).await?;
+    Ok(ok(show::build(&view, &build)?)?.into_response())
+}
+
+async fn clear_cache(State(service): Api, User(ctx): User, Path(app): Path<String>) -> Out {
+    service.clear_build_cache(&ctx, &app).await?;
+    Ok(ok(serde_json::json!({}))?.into_response())
+}
+
 fn installations(app: &domain::App) -> Vec<wire::BuildpackInstallation> {
     let packs = (0u32..).zip(&app.buildpacks);
     packs.map(|(ordinal, name)| wire::BuildpackInstallation { ordinal, buildpack: show::buildpack(name) }).collect()
@@ -102,6 +116,32 @@ async fn set_buildpacks(State(service): Api, User(ctx): User, Path(app): Path<St
 
 async fn slug(view: View, User(ctx): User, Path((app, id)): Path<(String, String)>) -> Out {
     Ok(ok(show::slug(&view, &view.slug(&ctx, &app, &id)?))?.into_response())
+}
+
+#[derive(Deserialize)]
+struct CreateSlug {
+    process_types: BTreeMap<String, String>,
+    buildpack_provided_description: Option<String>,
+    checksum: Option<String>,
+    commit: Option<String>,
+    commit_description: Option<String>,
+    stack: Option<Named>,
+}
+
+/// The answer has the only address that takes the bytes.
+async fn create_slug(view: View, User(ctx): User, Path(app): Path<String>, Body(body): Body<CreateSlug>) -> Out {
+    let new = NewSlug {
+        process_types: body.process_types,
+        commit: body.commit,
+        commit_description: body.commit_description,
+        checksum: body.checksum,
+        detected: body.buildpack_provided_description,
+        stack: body.stack.and_then(Named::text),
+    };
+    let (slug, key) = view.create_slug(&ctx, &app, new).await?;
+    let mut shown = show::slug(&view, &slug);
+    shown.blob = wire::Blob { method: "put".into(), url: view.base().url(&format!("/streams/slugs/{}/{key}", slug.id)) };
+    Ok(created(shown)?.into_response())
 }
 
 fn source_answer(view: &View, ctx: &service::Ctx) -> Out {

@@ -201,7 +201,8 @@ async fn finished(asked: &Asked, response: Response) -> Response {
     };
     parts.headers.insert(header::VARY, VARY);
     if asked.method == Method::GET && parts.status.is_success() {
-        let tag = conditional::tag(&bytes);
+        // What is the same for as long as the program runs has its tag already.
+        let tag = parts.headers.get(header::ETAG).cloned().unwrap_or_else(|| conditional::tag(&bytes));
         let known = asked.headers.get(header::IF_NONE_MATCH).is_some_and(|seen| conditional::matches(seen, Some(&tag)));
         parts.headers.insert(header::ETAG, tag);
         if known {

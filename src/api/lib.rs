@@ -3,6 +3,7 @@
 //! This room must not know the store, the engine or the router. The list of routes with what each needs is
 //! [`all_routes`]; a test compares it with a golden file.
 
+mod absent;
 mod account;
 mod addons;
 mod alerts;
@@ -30,6 +31,7 @@ mod login;
 mod metrics;
 mod negotiate;
 mod oauth;
+mod openapi;
 mod people;
 mod pipelines;
 mod policy;
@@ -57,6 +59,7 @@ mod view;
 mod webhooks;
 
 pub use contract::{REQUEST_ID, Settings};
+pub use openapi::document as openapi;
 pub use published::{Link, links as published_links, schemas as published_schemas, shape};
 pub use refusals::{REFUSALS, Refusal, refusal};
 pub use routes::{Route, all as all_routes};

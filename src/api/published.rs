@@ -8,6 +8,8 @@ use std::{collections::BTreeSet, io::Read, sync::OnceLock};
 pub(crate) const SDK: &[u8] = include_bytes!("schema/3.sdk.json.gz");
 /// Compressed JSON of plain version 3.
 pub(crate) const PLAIN: &[u8] = include_bytes!("schema/3.json.gz");
+/// What is said in the same way of endpoints that are in neither.
+pub(crate) const OWN: &str = include_str!("schema/own.json");
 
 /// Endpoints of the real service that are in no schema, but that clients call (`platform-api.md` section 15).
 pub(crate) const OUTSIDE: &[(&str, &str)] = &[
@@ -50,6 +52,8 @@ pub struct Link {
     pub title: String,
     /// The resource that it belongs to.
     pub resource: String,
+    /// The link itself: body, answer, relation.
+    pub json: &'static Value,
 }
 
 /// A schema file as JSON; `None` when it does not open, which a test rules out.
@@ -89,7 +93,7 @@ pub fn links() -> Vec<Link> {
                 if !seen.insert((method.clone(), shape(&path))) {
                     continue;
                 }
-                links.push(Link { method, path, title: text("title"), resource: resource.clone() });
+                links.push(Link { method, path, title: text("title"), resource: resource.clone(), json: link });
             }
         }
     }

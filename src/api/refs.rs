@@ -32,3 +32,15 @@ impl Named {
 pub(crate) fn said<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(from).map(Some)
 }
+
+/// True or false; older clients send 1 and 0.
+pub(crate) fn flag<'de, D: Deserializer<'de>>(from: D) -> Result<Option<bool>, D::Error> {
+    use serde::de::Error;
+    match Option::<serde_json::Value>::deserialize(from)? {
+        None | Some(serde_json::Value::Null) => Ok(None),
+        Some(serde_json::Value::Bool(flag)) => Ok(Some(flag)),
+        Some(number) if number == 0 => Ok(Some(false)),
+        Some(number) if number == 1 => Ok(Some(true)),
+        Some(other) => Err(D::Error::custom(format!("{other} is neither true nor false"))),
+    }
+}

@@ -29,7 +29,8 @@ routes! {
     delete "/apps/{app}/acm" => disable_acm, "write";
 }
 
-fn shown(app: &domain::App, endpoint: &ShownEndpoint) -> wire::SniEndpoint {
+/// An endpoint as the API shows it.
+pub(crate) fn shown(app: &domain::App, endpoint: &ShownEndpoint) -> wire::SniEndpoint {
     let (row, facts) = (&endpoint.row, &endpoint.row.facts);
     wire::SniEndpoint {
         id: row.id,

@@ -11,6 +11,7 @@ use axum::{
     routing::{get, put},
 };
 use bytes::Bytes;
+use domain::limits::SLUG_BYTES_MAX;
 use futures_util::{StreamExt, stream};
 use service::{Error, Service};
 use std::{convert::Infallible, path::PathBuf, time::Duration};
@@ -27,7 +28,7 @@ pub fn routes() -> Router<Service> {
         .route("/streams/logs/{key}", get(log_stream))
         .route("/streams/builds/{build}/{key}", get(build_output))
         .route("/streams/releases/{release}/{key}", get(release_output))
-        .route("/streams/slugs/{slug}/{key}", get(slug_blob))
+        .route("/streams/slugs/{slug}/{key}", get(slug_blob).put(slug_upload).layer(DefaultBodyLimit::disable()))
         .route("/sources/blob/{key}", put(upload).get(download).layer(DefaultBodyLimit::disable()))
 }
 
@@ -127,13 +128,52 @@ async fn download(State(service): Api, Path(key): Path<String>) -> Result<Respon
     file(service.source_path(&key)?, "application/gzip").await
 }
 
+/// The bytes of a slug that was built elsewhere; they must be those that were announced, in the form that dynos unpack.
+async fn slug_upload(
+    State(service): Api,
+    Path((slug, key)): Path<(String, String)>,
+    request: Request,
+) -> Result<Response, Failure> {
+    let place = service.slug_place(&slug, &key)?;
+    let internal = |e: std::io::Error| Error::internal(e.to_string());
+    if let Some(dir) = place.path.parent() {
+        tokio::fs::create_dir_all(dir).await.map_err(internal)?;
+    }
+    let partial = place.path.with_extension(format!("{}.partial", uuid::Uuid::new_v4()));
+    let (target, expected) = (place.path.clone(), place.checksum.clone());
+    let kept = async {
+        let (checksum, bytes) = take(request.into_body(), &partial, SLUG_BYTES_MAX).await?;
+        if expected.is_some_and(|wanted| !wanted.eq_ignore_ascii_case(&checksum)) {
+            return Err(Error::invalid(format!("The upload is not the announced one: its checksum is {checksum}.")));
+        }
+        let packed = partial.clone();
+        let good = tokio::task::spawn_blocking(move || is_gzip(&packed)).await.map_err(|e| Error::internal(e.to_string()))?;
+        if !good {
+            return Err(Error::invalid("The upload is no whole gzip file; a slug is a tar.gz of a folder named app."));
+        }
+        // Before the row says so: a row that names a file which is not there would be worse than a file without a row.
+        tokio::fs::rename(&partial, &target).await.map_err(internal)?;
+        service.slug_filled(place, checksum, bytes).await
+    };
+    if let Err(e) = kept.await {
+        let _ = tokio::fs::remove_file(&partial).await; // the error that counts is already on its way
+        return Err(e.into());
+    }
+    Ok(StatusCode::OK.into_response())
+}
+
+fn is_gzip(path: &std::path::Path) -> bool {
+    let Ok(file) = std::fs::File::open(path) else { return false };
+    std::io::copy(&mut flate2::read::MultiGzDecoder::new(std::io::BufReader::new(file)), &mut std::io::sink()).is_ok()
+}
+
 /// Streams to disk under a temporary name; a cut upload leaves nothing.
 async fn upload(State(service): Api, Path(key): Path<String>, request: Request) -> Result<Response, Failure> {
     let path = service.source_path(&key)?;
     let partial = path.with_extension(format!("{}.partial", uuid::Uuid::new_v4()));
-    let taken = take(request.into_body(), &partial).await;
+    let taken = take(request.into_body(), &partial, UPLOAD_BYTES_MAX).await;
     let kept = match taken {
-        Ok(()) => tokio::fs::rename(&partial, &path).await.map_err(|e| Error::internal(e.to_string())),
+        Ok(_) => tokio::fs::rename(&partial, &path).await.map_err(|e| Error::internal(e.to_string())),
         Err(e) => Err(e),
     };
     if let Err(e) = kept {
@@ -143,18 +183,23 @@ async fn upload(State(service): Api, Path(key): Path<String>, request: Request) 
     Ok(StatusCode::OK.into_response())
 }
 
-async fn take(body: Body, path: &std::path::Path) -> Result<(), Error> {
+/// Checksum (`SHA256:<hex>`) and size of what came; durable when it returns.
+async fn take(body: Body, path: &std::path::Path, most: u64) -> Result<(String, u64), Error> {
     let internal = |e: std::io::Error| Error::internal(e.to_string());
     let mut file = tokio::fs::File::create(path).await.map_err(internal)?;
     let mut stream = body.into_data_stream();
     let mut bytes = 0u64;
+    let mut hash = ring::digest::Context::new(&ring::digest::SHA256);
     while let Some(piece) = stream.next().await {
         let piece = piece.map_err(|_| Error::invalid("The upload was cut; send it again."))?;
         bytes += piece.len() as u64;
-        if bytes > UPLOAD_BYTES_MAX {
-            return Err(Error::limited("upload_too_large", format!("The upload is larger than {UPLOAD_BYTES_MAX} bytes.")));
+        if bytes > most {
+            return Err(Error::limited("upload_too_large", format!("The upload is larger than {most} bytes.")));
         }
+        hash.update(&piece);
         file.write_all(&piece).await.map_err(internal)?;
     }
-    file.sync_all().await.map_err(internal)
+    file.sync_all().await.map_err(internal)?;
+    let hex: String = hash.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok((format!("SHA256:{hex}"), bytes))
 }

@@ -70,6 +70,10 @@ fn resource(service: &Service, ctx: &Ctx, subject: &Subject) -> Result<Option<se
             let Some(domain) = domains.iter().find(|domain| domain.row.hostname == *hostname) else { return Ok(None) };
             serde_json::to_value(show::domain(service, &app, domain))
         }
+        Subject::SniEndpoint(app, endpoint) => {
+            let (app, endpoint) = service.sni_endpoint(ctx, &app.to_string(), &endpoint.to_string())?;
+            serde_json::to_value(crate::sni::shown(&app, &endpoint))
+        }
         Subject::Collaborator(app, account) => {
             let (app, shared) = service.collaborator(ctx, &app.to_string(), &account.to_string())?;
             serde_json::to_value(show_people::collaborator(&app, &shared))

@@ -49,6 +49,9 @@ pub struct Builder {
     pub tree_bytes_max: u64,
 }
 
+/// Headline of a build that was told to end.
+pub(crate) const STOPPED: &str = "build was cancelled";
+
 /// What to build.
 pub struct BuildRequest {
     /// Names the work folder.
@@ -75,6 +78,8 @@ pub struct BuildRequest {
     pub request_id: String,
     /// Where the slug goes.
     pub slug_path: PathBuf,
+    /// Turns true when the build is to end.
+    pub stopped: tokio::sync::watch::Receiver<bool>,
 }
 
 /// What came out.
@@ -259,6 +264,7 @@ impl Builder {
             user_slot: request.user_slot,
             limits: self.limits,
             deadline: Instant::now() + self.time_limit,
+            stopped: request.stopped.clone(),
             hostname: request.id.to_string(),
             root,
         }
@@ -330,6 +336,7 @@ impl Builder {
             Ended::Exit(Exit { platform_error: Some(e), .. }) => Err(failed(e)),
             Ended::Exit(_) => Ok(None),
             Ended::TimedOut => Err(failed("build timed out while detecting")),
+            Ended::Stopped => Err(failed(STOPPED)),
         }
     }
 
@@ -359,6 +366,7 @@ impl Builder {
                     return Err(failed(format!("failed to compile {detected} app.")));
                 }
                 Ended::TimedOut => return Err(failed(format!("build timed out after {} s.", self.time_limit.as_secs()))),
+                Ended::Stopped => return Err(failed(STOPPED)),
             }
             if pack.dir.join("export").is_file() {
                 exports.push(pack.inside.join("export").display().to_string());

@@ -18,6 +18,8 @@ pub struct Cage {
     pub user_slot: u32,
     pub limits: Limits,
     pub deadline: Instant,
+    /// Turns true when the build is to end.
+    pub stopped: tokio::sync::watch::Receiver<bool>,
     pub hostname: String,
     pub root: Root,
 }
@@ -26,6 +28,8 @@ pub struct Cage {
 pub enum Ended {
     Exit(Exit),
     TimedOut,
+    /// The build was told to end.
+    Stopped,
 }
 
 /// Where its output goes.
@@ -79,13 +83,24 @@ impl Cage {
             stdio: Stdio::default(),
         };
         self.runtime.start(spec, Arc::new(to)).await?;
-        let ended = match tokio::time::timeout_at(self.deadline, self.runtime.wait(id)).await {
-            Ok(exit) => Ended::Exit(exit?),
-            Err(_) => {
+        let mut stopped = self.stopped.clone();
+        let told = async {
+            if stopped.wait_for(|stop| *stop).await.is_err() {
+                std::future::pending::<()>().await; // nobody can tell it any more
+            }
+        };
+        let early = tokio::select! {
+            exit = self.runtime.wait(id) => Ended::Exit(exit?),
+            () = tokio::time::sleep_until(self.deadline) => Ended::TimedOut,
+            () = told => Ended::Stopped,
+        };
+        let ended = match early {
+            Ended::Exit(exit) => Ended::Exit(exit),
+            cut => {
                 self.runtime.stop(id, STOP_GRACE_MS).await?;
                 // The holder kills what is left after the grace; then the wait ends.
                 let _ = tokio::time::timeout(Duration::from_millis(STOP_GRACE_MS * 3), self.runtime.wait(id)).await;
-                Ended::TimedOut
+                cut
             }
         };
         self.runtime.remove(id).await?;

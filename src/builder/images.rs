@@ -1,7 +1,7 @@
 //! Apps of images: a source with a `heroku.yml` becomes one image for each process type that names a Dockerfile.
 
 use crate::{
-    build::{BuildError, BuildRequest, BuildResult, Builder, failed},
+    build::{BuildError, BuildRequest, BuildResult, Builder, STOPPED, failed},
     heroku_yml,
 };
 use domain::AppId;
@@ -50,7 +50,12 @@ impl Builder {
             };
             let sink = output.clone();
             let building = self.images.build_image(build, Arc::new(move |bytes: &[u8]| sink.write(bytes)));
-            let id = tokio::time::timeout(self.time_limit, building).await;
+            let mut stopped = request.stopped.clone();
+            let id = tokio::select! {
+                id = tokio::time::timeout(self.time_limit, building) => id,
+                // The engine ends a build whose client is gone.
+                Ok(_) = stopped.wait_for(|stop| *stop) => return Err(failed(STOPPED)),
+            };
             let id = id.map_err(|_| failed(format!("build timed out after {} s.", self.time_limit.as_secs())))?;
             built.insert(ptype.clone(), id.map_err(|e| failed(format!("{ptype} was not built: {e}")))?);
         }

@@ -217,6 +217,7 @@ async fn remote_git(spec: &str, dir: &Path, cage: &Cage) -> Result<(), String> {
         user_slot: cage.user_slot,
         limits: cage.limits,
         deadline: cage.deadline.min(Instant::now() + GIT_TIME_LIMIT),
+        stopped: cage.stopped.clone(),
         hostname: cage.hostname.clone(),
         root: cage.root.clone(),
     };
@@ -230,6 +231,7 @@ async fn remote_git(spec: &str, dir: &Path, cage: &Cage) -> Result<(), String> {
         Ended::TimedOut => {
             return Err(format!("fetching buildpack {spec} took longer than {} s", GIT_TIME_LIMIT.as_secs()));
         }
+        Ended::Stopped => return Err(crate::build::STOPPED.into()),
     }
     let dir = dir.to_path_buf();
     let moved = tokio::task::spawn_blocking(move || {

@@ -104,6 +104,10 @@ pub enum EventBody {
     },
     /// A slug was made or filled.
     SlugChanged,
+    /// Builds start with an empty cache from now on.
+    BuildCacheCleared,
+    /// Somebody changed what they prefer.
+    PreferencesChanged,
     /// A release was made.
     ReleaseCreated {
         /// Its version.

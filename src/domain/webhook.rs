@@ -27,6 +27,8 @@ pub const DELIVERIES_KEPT: usize = 1000;
 pub const PAYLOAD_BYTES_MAX: usize = 256 << 10;
 /// After this time a delivery is given up.
 pub const RETRY_MS: u64 = 72 * 3600 * 1000;
+/// The longest wait that a receiver can ask for.
+const PAUSE_MAX_S: u64 = 6 * 3600;
 /// Waits after attempt 1, 2, 3 …; the last one again and again.
 const WAITS_MS: &[u64] = &[5_000, 30_000, 120_000, 600_000, 1_800_000, 3_600_000, 7_200_000];
 
@@ -89,6 +91,7 @@ pub enum Subject {
     Dyno(AppId, DynoId),
     Domain(AppId, String),
     Collaborator(AppId, AccountId),
+    SniEndpoint(AppId, Uuid),
 }
 
 /// Something that happened, as hooks are told of it.
@@ -227,6 +230,12 @@ impl Delivery {
             (false, false) => DeliveryStatus::Retrying,
         };
         self.next_attempt_at = (!self.status.is_final()).then(|| now.plus_ms(wait_ms(self.num_attempts, percent)));
+    }
+
+    /// The receiver asked to be left alone for so long; longer than that is not kept to, or it would never be told.
+    pub fn pause(&mut self, now: UnixMs, seconds: u64) {
+        let until = now.plus_ms(seconds.min(PAUSE_MAX_S) * 1000);
+        self.next_attempt_at = self.next_attempt_at.map(|at| at.max(until));
     }
 
     /// After a restart: an attempt without an end may have reached the receiver. A `notify` is never sent twice.

@@ -65,6 +65,9 @@ async fn in_turn(engine: &Engine, build: &Build, output: &Arc<Output>) -> Result
         output.line(" !     The app was destroyed.");
         return Ok(());
     };
+    if !is_pending(engine, build.id)? {
+        return ended_by_user(engine, build.id, output);
+    }
     let user_slot = engine.shared.users.take();
     let built = match user_slot {
         Some(slot) => build_slug(engine, &app, build, slot, output).await,
@@ -72,6 +75,12 @@ async fn in_turn(engine: &Engine, build: &Build, output: &Arc<Output>) -> Result
     };
     user_slot.into_iter().for_each(|slot| engine.shared.users.give_back(slot));
     drop(slot_of_host); // waiting for dynos to boot needs no place among the builds
+    if !is_pending(engine, build.id)? {
+        if let Ok((slug, _)) = &built {
+            let _ = fs::remove_file(engine.shared.parts.service.slug_path(app.id, *slug)); // nothing names it
+        }
+        return ended_by_user(engine, build.id, output);
+    }
     match built {
         Ok((slug, result)) => deploy(engine, &app, build, slug, result, output).await,
         Err(headline) => {
@@ -84,6 +93,52 @@ async fn in_turn(engine: &Engine, build: &Build, output: &Arc<Output>) -> Result
     }
 }
 
+/// False when it was cancelled meanwhile.
+fn is_pending(engine: &Engine, id: BuildId) -> Result<bool, StoreError> {
+    let row = engine.shared.parts.store.get(&tables::BUILDS, &id)?;
+    Ok(row.is_none_or(|row| row.status == BuildStatus::Pending))
+}
+
+fn ended_by_user(engine: &Engine, id: BuildId, output: &Output) -> Result<(), service::Error> {
+    let row = engine.shared.parts.store.get(&tables::BUILDS, &id)?;
+    let reason = row.and_then(|row| row.failure).unwrap_or_default();
+    output.line(&format!(" !     Push rejected, build {}", reason.to_lowercase()));
+    output.line("");
+    output.line(" !     Push failed");
+    Ok(())
+}
+
+/// Comes back when the build was cancelled.
+async fn cancelled(engine: &Engine, id: BuildId) {
+    let mut committed = engine.shared.parts.store.committed();
+    loop {
+        committed.mark_unchanged();
+        let pending = is_pending(engine, id).unwrap_or(true);
+        if !pending {
+            return;
+        }
+        if committed.changed().await.is_err() {
+            std::future::pending::<()>().await; // the store was closed: the daemon ends
+        }
+    }
+}
+
+/// The cache of the app goes before a build that was asked to start without one.
+async fn clear_cache(engine: &Engine, app: AppId) -> Result<(), String> {
+    let parts = &engine.shared.parts;
+    if parts.store.get(&tables::CACHE_CLEARED, &app).map_err(|e| e.to_string())?.is_none() {
+        return Ok(());
+    }
+    let cache = parts.builder.cache_dir.join(app.to_string());
+    let removed = tokio::task::spawn_blocking(move || if cache.exists() { builder::remove_tree(&cache) } else { Ok(()) });
+    removed.await.map_err(|e| e.to_string())?.map_err(|e| format!("the build cache could not be emptied: {e}"))?;
+    let forget = move |tx: &mut store::Tx| -> Result<(), StoreError> {
+        tx.delete(&tables::CACHE_CLEARED, &app);
+        Ok(())
+    };
+    parts.store.commit(forget).await.map_err(|e| e.to_string())
+}
+
 async fn build_slug(
     engine: &Engine,
     app: &App,
@@ -92,11 +147,13 @@ async fn build_slug(
     output: &Arc<Output>,
 ) -> Result<(SlugId, BuildResult), String> {
     let parts = &engine.shared.parts;
+    clear_cache(engine, app.id).await?;
     let source = source(engine, build).await?;
     let slug: SlugId = uuid::Uuid::new_v4().into();
     let slug_path = parts.service.slug_path(app.id, slug);
     slug_path.parent().map_or(Ok(()), fs::create_dir_all).map_err(|e| e.to_string())?;
     let config = service::read_config(&parts.store, &parts.sealer, app.id, app.config_version).map_err(|e| e.to_string())?;
+    let (stop, stopped) = tokio::sync::watch::channel(false);
     let request = BuildRequest {
         id: build.id,
         app: app.id,
@@ -110,8 +167,18 @@ async fn build_slug(
         user_slot,
         request_id: build.id.to_string(),
         slug_path,
+        stopped,
     };
-    parts.builder.build(request, output.clone()).await.map(|result| (slug, result)).map_err(|e| e.headline)
+    let building = parts.builder.build(request, output.clone());
+    tokio::pin!(building);
+    let result = tokio::select! {
+        result = &mut building => result,
+        () = cancelled(engine, build.id) => {
+            let _ = stop.send(true); // it may have ended just now
+            building.await
+        }
+    };
+    result.map(|result| (slug, result)).map_err(|e| e.headline)
 }
 
 /// The archive on disk.
@@ -208,6 +275,10 @@ async fn record(engine: &Engine, build: &Build, slug: SlugId, result: BuildResul
         .commit(move |tx| {
             let gone = || service::Error::not_found("app", "The app was destroyed during the build.");
             let mut app = tx.get(&tables::APPS, &build.app)?.ok_or_else(gone)?;
+            let pending = tx.get(&tables::BUILDS, &build.id)?.is_some_and(|row| row.status == BuildStatus::Pending);
+            if !pending {
+                return Err(service::Error::conflict("The build was cancelled."));
+            }
             let ctx = Ctx { request_id: Some(build.id.to_string()), ..Ctx::of(account, now) };
             let first = !tx.scan(&tables::RELEASES, &app.id)?.iter().any(|r| r.slug.is_some());
             let row = slug_row(&build, slug, &result, key, now);
@@ -299,8 +370,11 @@ async fn change_build(
 pub async fn finish_failed(engine: &Engine, build: &Build, reason: &str) -> Result<(), StoreError> {
     let failure = reason.to_string();
     change_build(engine, build.id, move |row| {
-        row.status = BuildStatus::Failed;
-        row.failure = Some(failure);
+        // One that was cancelled has its reason already.
+        if row.status == BuildStatus::Pending {
+            row.status = BuildStatus::Failed;
+            row.failure = Some(failure);
+        }
     })
     .await?;
     let text = format!("Build failed -- check your build output: {reason}");

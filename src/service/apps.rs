@@ -200,7 +200,7 @@ impl Service {
         std::iter::once(HOST_STACK.to_string()).chain(others).collect()
     }
 
-    fn check_stack(&self, stack: Option<&str>) -> Result<()> {
+    pub(crate) fn check_stack(&self, stack: Option<&str>) -> Result<()> {
         let known = self.stacks();
         match stack {
             Some(name) if !known.iter().any(|k| k == name) => {
@@ -285,6 +285,8 @@ fn remove_rows(tx: &mut Tx, app: &App) -> Result<()> {
         tx.delete(&tables::SCHEDULES, &schedule.id);
     }
     crate::couplings::remove(tx, id);
+    crate::slug_uploads::remove(tx, id)?;
+    tx.delete(&tables::CACHE_CLEARED, &id);
     tx.delete_all(&tables::WEBHOOKS, &id)?;
     tx.delete_all(&tables::WEBHOOK_EVENTS, &id)?;
     tx.delete_all(&tables::DELIVERIES, &id)?;

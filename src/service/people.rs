@@ -189,6 +189,7 @@ impl Service {
                 sessions::end_all(tx, &ctx, account.id, None)?;
                 clients::drop_all(tx, &ctx, account.id)?;
                 tx.delete(&tables::SECRETS, &account.id);
+                tx.delete(&tables::PREFERENCES, &account.id);
                 tx.delete(&tables::ACCOUNT_BY_EMAIL, &account.email);
                 tx.delete(&tables::ACCOUNTS, &account.id);
                 tx.event(ctx.now, None, ctx.origin(), EventBody::AccountRemoved { account: account.id })?;

@@ -50,6 +50,10 @@ impl Service {
     /// # Errors
     /// `forbidden`, `not_found` for a pipeline, `invalid_params`.
     pub async fn create_setup(&self, ctx: &Ctx, new: NewSetup) -> Result<Setup> {
+        match &new.app.team {
+            Some(team) => drop(self.team_for(ctx, Action::Create, team)?),
+            None => access::check(self.store(), ctx, Action::Create, crate::On::Platform)?,
+        }
         check_source(&new.source)?;
         check_buildpacks(self.store(), ctx, new.buildpacks.as_deref().unwrap_or_default())?;
         for (key, value) in &new.env {

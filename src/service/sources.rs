@@ -29,9 +29,13 @@ impl Service {
     /// Makes a place for an upload.
     ///
     /// # Errors
-    /// When there are too many already.
+    /// `forbidden` for who may neither make an app nor deploy; when there are too many already.
     pub fn create_source(&self, ctx: &Ctx) -> Result<Source> {
-        access::check(self.store(), ctx, Action::Account, crate::On::Platform)?;
+        match ctx.grant.app {
+            // A deploy token uploads for its app only.
+            Some(app) => drop(self.app_for(ctx, Action::Deploy, &app.to_string())?),
+            None => access::check(self.store(), ctx, Action::Create, crate::On::Platform)?,
+        }
         let source = Source { id: Uuid::new_v4(), key: random_key()? };
         let mut open = self.inner.sources.0.lock().unwrap_or_else(PoisonError::into_inner);
         open.retain(|_, (id, end)| {

@@ -4,7 +4,7 @@ use crate::{StoreError, codec, table::Table};
 use domain::{
     Account, AccountId, App, AppDomain, AppId, Build, BuildId, Collaborator, Coupling, Dyno, DynoId, Event, Formation, KeyId,
     LogDrain, Membership, Pipeline, PipelineId, Promotion, Release, ReleaseId, Schedule, ScheduleId, Setup, Slug, SlugId,
-    SniEndpoint, SshKey, Team, TeamId, Token, Webhook,
+    SniEndpoint, SshKey, Team, TeamId, Token, UnixMs, Webhook,
     account::SetupLink,
     alert::{Alert, Channel, Notice, Rule},
     acm::{Entry, Managed},
@@ -13,6 +13,7 @@ use domain::{
     webhook::{Delivery, HookEvent},
 };
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use uuid::Uuid;
 
 macro_rules! tables {
@@ -38,6 +39,19 @@ macro_rules! tables {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SealedChunk(pub String);
+
+/// Who may bring the bytes of a slug, and until when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlugUpload {
+    /// The slug.
+    pub slug: SlugId,
+    /// Hash of the secret in the address.
+    pub key_hash: String,
+    /// The address answers until then.
+    pub until: UnixMs,
+    /// The bytes are there.
+    pub done: bool,
+}
 
 /// A row that only exists: indexes whose key says all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,6 +136,8 @@ tables! {
     PIPELINE_BY_NAME = 41, "pipeline_by_name", String => PipelineId;
     /// The place of an app in its only pipeline.
     COUPLINGS = 42, "coupling", AppId => Coupling;
+    /// Uploads of slugs that were made without their bytes.
+    SLUG_UPLOADS = 43, "slug_upload", (AppId, SlugId) => SlugUpload;
     /// Promotions.
     PROMOTIONS = 44, "promotion", Uuid => Promotion;
     /// App setups.
@@ -158,6 +174,10 @@ tables! {
     ALERTS = 66, "alert", String => Alert;
     /// Notices of a channel in the order they were made.
     NOTICES = 67, "notice", (Uuid, u64) => Notice;
+    /// Apps whose build cache is to be emptied before their next build, and since when.
+    CACHE_CLEARED = 56, "build_cache_cleared", AppId => UnixMs;
+    /// What people prefer, by the names of the published schema.
+    PREFERENCES = 57, "preferences", AccountId => BTreeMap<String, serde_json::Value>;
 }
 
 /// The key of the schema number in [`META`].

@@ -84,7 +84,11 @@ fn answer(mut stream: TcpStream, got: &Mutex<Vec<Got>>, next: &Mutex<VecDeque<u1
     reader.read_exact(&mut body).unwrap();
     got.lock().unwrap().push(Got { headers, body: String::from_utf8(body).unwrap() });
     let status = next.lock().unwrap().pop_front().unwrap_or(200);
-    let place = if status == 302 { "location: /elsewhere\r\n" } else { "" };
+    let place = match status {
+        302 => "location: /elsewhere\r\n",
+        429 => "retry-after: 7200\r\n",
+        _ => "",
+    };
     let _ = write!(stream, "HTTP/1.1 {status} X\r\n{place}content-length: 0\r\nconnection: close\r\n\r\n");
 }
 
@@ -149,6 +153,7 @@ fn what_happens_is_delivered_signed_and_listed() {
     let app = receiver.wait("api:app", "update").json();
     check("app", &app["data"]);
     assert_eq!(app["data"]["maintenance"], true);
+    assert_eq!(app["previous_data"]["maintenance"], false, "what it was before");
     platform.api("POST", "/apps/shop/domains", Some(json!({ "hostname": "www.example.com", "sni_endpoint": null })));
     check("domain", &receiver.wait("api:domain", "create").json()["data"]);
     platform.api("DELETE", "/apps/shop/domains/www.example.com", None);
@@ -239,4 +244,19 @@ fn bad_hooks_are_refused_and_private_places_are_not_reached() {
     assert_eq!(changed.header("heroku-webhook-secret").len(), 64);
     assert_eq!(platform.api("DELETE", &at, None).json()["id"], hook["id"]);
     assert_eq!(platform.api("GET", &at, None).status, 404);
+}
+
+#[test]
+fn a_receiver_that_asks_for_time_gets_it() {
+    let platform = Platform::start_with(OPEN);
+    platform.create("shop");
+    let receiver = Receiver::start(&[429]);
+    create(&platform, json!({ "url": receiver.url(), "include": ["api:app"], "level": "sync" }));
+    rename(&platform, true);
+    let waits = eventually("it is to be tried again", || {
+        deliveries(&platform, "").into_iter().find(|delivery| delivery["status"] == "retrying")
+    });
+    let hour = |time: &Value| time.as_str().unwrap()[11..13].parse::<u32>().unwrap();
+    let hours = (24 + hour(&waits["next_attempt_at"]) - hour(&waits["last_attempt"]["updated_at"])) % 24;
+    assert_eq!(hours, 2, "{waits}");
 }

@@ -8,7 +8,7 @@ mod manifest;
 
 use crate::{Engine, promotions};
 use domain::{
-    BuildStatus, Dyno, EventBody, Origin, ReleaseId, Setup,
+    BuildId, BuildStatus, Dyno, DynoId, EventBody, Origin, ReleaseId, Setup,
     setup::{POSTDEPLOY, Postdeploy, SetupStatus, Step},
 };
 use manifest::{Manifest, Var};
@@ -192,13 +192,45 @@ fn vars(
     if errors.is_empty() { Ok(set) } else { Err(errors) }
 }
 
+/// The build that a daemon before this one asked for, killed before it could note that.
+fn build_of(engine: &Engine, setup: &Setup) -> Result<Option<BuildId>, StoreError> {
+    let store = &engine.shared.parts.store;
+    for id in store.scan(&tables::BUILD_BY_APP, &setup.app)? {
+        if store.get(&tables::BUILDS, &id)?.is_some_and(|row| row.user == setup.user && row.source == setup.source) {
+            return Ok(Some(id));
+        }
+    }
+    Ok(None)
+}
+
+/// The dyno of the script, as [`build_of`].
+fn script_of(engine: &Engine, setup: &Setup) -> Result<Option<DynoId>, StoreError> {
+    let store = &engine.shared.parts.store;
+    for id in store.scan(&tables::DYNO_BY_APP, &setup.app)? {
+        if store.get(&tables::DYNOS, &id)?.is_some_and(|row| row.ptype == POSTDEPLOY) {
+            return Ok(Some(id));
+        }
+    }
+    Ok(None)
+}
+
+fn verdict(end: &Postdeploy) -> Result<(), Failure> {
+    match end.exit_code {
+        0 => Ok(()),
+        code => Err(failed(format!("The postdeploy script ended with the exit code {code}."))),
+    }
+}
+
 async fn build(engine: &Engine, setup: &Setup, ctx: &Ctx) -> Result<(), Failure> {
     let parts = &engine.shared.parts;
     let id = match setup.build {
         Some(id) => id,
         None => {
             let new = NewBuild { source: setup.source.clone(), ..NewBuild::default() };
-            let id = parts.service.create_build(ctx, &setup.app.to_string(), new).await?.id;
+            let id = match build_of(engine, setup)? {
+                Some(id) => id,
+                None => parts.service.create_build(ctx, &setup.app.to_string(), new).await?.id,
+            };
             change(engine, setup.id, move |row| row.build = Some(id)).await?;
             id
         }
@@ -222,12 +254,18 @@ async fn build(engine: &Engine, setup: &Setup, ctx: &Ctx) -> Result<(), Failure>
 /// Runs the script and waits for its end.
 async fn script(engine: &Engine, setup: &Setup, ctx: &Ctx) -> Result<(), Failure> {
     let parts = &engine.shared.parts;
+    if let Some(end) = &setup.postdeploy {
+        return verdict(end); // it ran already, and is not run twice
+    }
     let dyno = match (setup.dyno, &setup.plan.postdeploy) {
         (Some(dyno), _) => dyno,
         (None, None) => return Ok(()),
         (None, Some(command)) => {
             let new = NewDyno { command: command.clone(), ptype: Some(POSTDEPLOY.into()), ..NewDyno::default() };
-            let dyno = parts.service.run_dyno(ctx, &setup.app.to_string(), new).await?.dyno.id;
+            let dyno = match script_of(engine, setup)? {
+                Some(dyno) => dyno,
+                None => parts.service.run_dyno(ctx, &setup.app.to_string(), new).await?.dyno.id,
+            };
             change(engine, setup.id, move |row| row.dyno = Some(dyno)).await?;
             dyno
         }
@@ -238,10 +276,7 @@ async fn script(engine: &Engine, setup: &Setup, ctx: &Ctx) -> Result<(), Failure
         let there = parts.store.get(&tables::DYNOS, &dyno)?.is_some();
         let row = parts.store.get(&tables::SETUPS, &setup.id)?;
         match row.and_then(|row| row.postdeploy) {
-            Some(Postdeploy { exit_code: 0, .. }) => return Ok(()),
-            Some(Postdeploy { exit_code, .. }) => {
-                return Err(failed(format!("The postdeploy script ended with the exit code {exit_code}.")));
-            }
+            Some(end) => return verdict(&end),
             None if !there => return Err(failed("The postdeploy script was cut off, as by a restart of the platform.")),
             None if committed.changed().await.is_err() => return Err(failed("The platform is shutting down.")),
             None => {}

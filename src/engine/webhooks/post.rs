@@ -15,8 +15,26 @@ pub struct Post {
     pub allow_private: bool,
 }
 
-/// Sends; status of the answer, and the class of the error if it failed. Redirects are not followed: they fail.
-pub fn send(post: Post) -> (Option<u16>, Option<String>) {
+/// How it went.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// Status of the answer.
+    pub code: Option<u16>,
+    /// Class of the error, if it failed.
+    pub error: Option<String>,
+    /// Seconds that the receiver asks to wait before the next try.
+    pub pause_s: Option<u64>,
+}
+
+impl Sent {
+    /// No answer came.
+    pub fn failed(class: &str) -> Self {
+        Self { error: Some(class.into()), ..Self::default() }
+    }
+}
+
+/// Sends. Redirects are not followed: they fail.
+pub fn send(post: Post) -> Sent {
     let mut request = guard::agent(post.allow_private, 0, TIME_LIMIT).post(&post.url);
     for (name, value) in post.headers {
         request = request.header(name, value);
@@ -25,9 +43,12 @@ pub fn send(post: Post) -> (Option<u16>, Option<String>) {
     match sent {
         Ok(answer) => {
             let code = answer.status().as_u16();
-            (Some(code), (!(200..300).contains(&code)).then(|| format!("http_{}xx", code / 100)))
+            // A date is not understood; clocks differ.
+            let pause = answer.headers().get("retry-after").and_then(|v| v.to_str().ok()?.trim().parse().ok());
+            let error = (!(200..300).contains(&code)).then(|| format!("http_{}xx", code / 100));
+            Sent { code: Some(code), pause_s: pause.filter(|_| error.is_some()), error }
         }
-        Err(e) => (None, Some(class(&e).into())),
+        Err(e) => Sent::failed(class(&e)),
     }
 }
 
@@ -57,9 +78,9 @@ mod tests {
             "http://0.0.0.0:1/",
         ] {
             let post = Post { url: url.into(), headers: Vec::new(), body: String::new(), allow_private: false };
-            assert_eq!(send(post), (None, Some("blocked".into())), "{url}");
+            assert_eq!(send(post), Sent::failed("blocked"), "{url}");
         }
         let refused = Post { url: "http://127.0.0.1:1/".into(), headers: Vec::new(), body: String::new(), allow_private: true };
-        assert_eq!(send(refused), (None, Some("connect".into())));
+        assert_eq!(send(refused), Sent::failed("connect"));
     }
 }

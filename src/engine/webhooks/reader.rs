@@ -35,6 +35,29 @@ struct Told {
 /// Dynos as they were last shown.
 type Seen = HashMap<DynoId, Value>;
 
+/// What hooks were last told, since the start of the daemon.
+#[derive(Default)]
+struct Memory {
+    dynos: Seen,
+    /// By resource and id.
+    shown: HashMap<String, Value>,
+}
+
+impl Memory {
+    /// Keeps what is told now; answers what the changed properties were before, of an update.
+    fn previous(&mut self, told: &Told) -> Value {
+        let key = format!("{} {}", told.resource, told.data["id"]);
+        let before = if told.action == "destroy" { self.shown.remove(&key) } else { self.shown.insert(key, told.data.clone()) };
+        if self.shown.len() > SEEN_MAX {
+            self.shown.clear();
+        }
+        let before = before.filter(|_| told.action == "update");
+        let changed = before.as_ref().and_then(Value::as_object).into_iter().flatten();
+        let changed = changed.filter(|(name, value)| told.data.get(name.as_str()) != Some(*value));
+        Value::Object(changed.map(|(name, value)| (name.clone(), value.clone())).collect())
+    }
+}
+
 /// Reads for ever.
 pub async fn run(engine: Engine) {
     let store = &engine.shared.parts.store;
@@ -43,7 +66,7 @@ pub async fn run(engine: Engine) {
         Ok(Some(cursor)) => cursor,
         _ => *committed.borrow(),
     };
-    let mut seen = Seen::new();
+    let mut seen = Memory::default();
     while !engine.is_closing() {
         let newest = *committed.borrow_and_update();
         if cursor < newest {
@@ -61,7 +84,7 @@ pub async fn run(engine: Engine) {
 }
 
 /// Reads some events; answers the new cursor.
-async fn batch(engine: &Engine, seen: &mut Seen, cursor: u64) -> Result<u64, StoreError> {
+async fn batch(engine: &Engine, seen: &mut Memory, cursor: u64) -> Result<u64, StoreError> {
     let parts = &engine.shared.parts;
     let events = parts.store.scan_from(&tables::EVENTS, &(cursor + 1), EVENTS_AT_ONCE)?;
     let Some(last) = events.last().map(|event| event.seq) else { return Ok(cursor) };
@@ -77,11 +100,18 @@ async fn batch(engine: &Engine, seen: &mut Seen, cursor: u64) -> Result<u64, Sto
         if of_app.is_empty() {
             continue;
         }
+        if matches!(event.body, EventBody::WebhookChanged { .. })
+            && let Some(data) = (parts.show)(&Subject::App(app))
+        {
+            // So that the first change has something to be compared with.
+            seen.previous(&Told { include: "api:app", action: "update", resource: "app", data });
+        }
         for told in told(engine, seen, app, event) {
+            let previous = seen.previous(&told);
             let to: Vec<Webhook> =
                 of_app.iter().filter(|h| h.include.iter().any(|i| i == told.include)).map(|h| (*h).clone()).collect();
             if !to.is_empty() {
-                news.push((hook_event(engine, app, event, told), to));
+                news.push((hook_event(engine, app, event, told, previous), to));
             }
         }
     }
@@ -150,7 +180,7 @@ fn forget_old(tx: &mut Tx, app: AppId) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn hook_event(engine: &Engine, app: AppId, event: &Event, told: Told) -> HookEvent {
+fn hook_event(engine: &Engine, app: AppId, event: &Event, told: Told, previous: Value) -> HookEvent {
     let parts = &engine.shared.parts;
     let id = Uuid::new_v4();
     let actor = event.actor.and_then(|actor| parts.service.account(actor).ok());
@@ -165,7 +195,7 @@ fn hook_event(engine: &Engine, app: AppId, event: &Event, told: Told) -> HookEve
         "actor": actor,
         "created_at": at,
         "data": told.data,
-        "previous_data": {},
+        "previous_data": previous,
         "published_at": wire::time(parts.clock.now().0),
         "resource": told.resource,
         "sequence": event.seq.to_string(),
@@ -175,13 +205,14 @@ fn hook_event(engine: &Engine, app: AppId, event: &Event, told: Told) -> HookEve
     let mut text = payload.to_string();
     if text.len() > PAYLOAD_BYTES_MAX {
         payload["data"] = json!({ "id": payload["data"]["id"], "truncated": true });
+        payload["previous_data"] = json!({});
         text = payload.to_string();
     }
     HookEvent { id, app, include: told.include.into(), payload: text, created_at: event.at }
 }
 
 /// What an event says to hooks.
-fn told(engine: &Engine, seen: &mut Seen, app: AppId, event: &Event) -> Vec<Told> {
+fn told(engine: &Engine, seen: &mut Memory, app: AppId, event: &Event) -> Vec<Told> {
     let show = |subject: Subject| (engine.shared.parts.show)(&subject);
     let one = |include, action, resource, data: Option<Value>| {
         data.map(|data| Told { include, action, resource, data }).into_iter().collect::<Vec<_>>()
@@ -214,7 +245,17 @@ fn told(engine: &Engine, seen: &mut Seen, app: AppId, event: &Event) -> Vec<Told
             let data = there.unwrap_or_else(|| json!({ "app": { "id": app }, "user": { "id": account } }));
             one("api:collaborator", action, "collaborator", Some(data))
         }
-        EventBody::DynoChanged { dyno } => told_of_dyno(seen, *dyno, show(Subject::Dyno(app, *dyno))),
+        EventBody::DynoChanged { dyno } => told_of_dyno(&mut seen.dynos, *dyno, show(Subject::Dyno(app, *dyno))),
+        EventBody::SniEndpointChanged { endpoint } => {
+            let there = show(Subject::SniEndpoint(app, *endpoint));
+            let action = match &there {
+                None => "destroy",
+                Some(data) if data["created_at"] == data["updated_at"] => "create",
+                Some(_) => "update",
+            };
+            let data = there.unwrap_or_else(|| json!({ "app": { "id": app }, "id": endpoint }));
+            one("api:sni-endpoint", action, "sni-endpoint", Some(data))
+        }
         _ => Vec::new(),
     }
 }

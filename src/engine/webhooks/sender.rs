@@ -3,7 +3,7 @@
 
 use super::{
     Due,
-    post::{self, Post},
+    post::{self, Post, Sent},
 };
 use crate::Engine;
 use domain::{
@@ -65,21 +65,22 @@ async fn one(engine: &Engine, due: Due) -> Result<Option<Due>, StoreError> {
         Begun::Later(at) => return Ok(Some((at, seq, app))),
         Begun::Nothing => return Ok(None),
     };
-    let (code, error) = match post(engine, &delivery, &hook, &event, attempt) {
+    let sent = match post(engine, &delivery, &hook, &event, attempt) {
         Ok(post) => {
             let sent = tokio::task::spawn_blocking(move || post::send(post)).await;
-            sent.unwrap_or_else(|_| (None, Some("unknown".into())))
+            sent.unwrap_or_else(|_| Sent::failed("unknown"))
         }
         Err(e) => {
             tracing::error!(error = %e, webhook = %hook.id, "engine.webhook_secret");
-            (None, Some("secret".into()))
+            Sent::failed("secret")
         }
     };
     let now = parts.clock.now();
     let percent = u64::from(attempt.as_bytes()[0]) * 100 / 256;
     let work = move |tx: &mut Tx| -> Result<Option<Due>, StoreError> {
         let Some(mut row) = tx.get(&tables::DELIVERIES, &(app, seq))? else { return Ok(None) };
-        row.end(now, code, error, percent);
+        row.end(now, sent.code, sent.error, percent);
+        sent.pause_s.into_iter().for_each(|seconds| row.pause(now, seconds));
         tx.put(&tables::DELIVERIES, &(app, seq), &row)?;
         Ok(row.next_attempt_at.map(|at| (at, seq, app)))
     };
