@@ -25,6 +25,7 @@ mod formation;
 mod keys;
 mod list;
 mod log_sessions;
+mod log_stream;
 mod login;
 mod negotiate;
 mod oauth;

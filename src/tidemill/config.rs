@@ -115,6 +115,15 @@ pub struct Flags {
     /// File of certificate authorities (PEM) that log drains trust besides those of the system [default: none]
     #[arg(long, env = "TIDEMILL_DRAIN_CA_FILE")]
     drain_ca_file: Option<String>,
+    /// Days that log lines are kept [default: 7]
+    #[arg(long, env = "TIDEMILL_LOG_KEEP_DAYS")]
+    log_keep_days: Option<String>,
+    /// Disk for the log of one app, compressed [default: 256]
+    #[arg(long, env = "TIDEMILL_LOG_APP_MB")]
+    log_app_mb: Option<String>,
+    /// Disk for the logs of all apps, compressed [default: 8192]
+    #[arg(long, env = "TIDEMILL_LOG_HOST_MB")]
+    log_host_mb: Option<String>,
     /// Stop all dynos when the daemon ends: true or false; without it they live on and are taken back [default: false]
     #[arg(long, env = "TIDEMILL_STOP_DYNOS")]
     stop_dynos: Option<String>,
@@ -160,6 +169,9 @@ struct FileValues {
     allow_private_sources: Option<toml::Value>,
     allow_private_targets: Option<toml::Value>,
     drain_ca_file: Option<toml::Value>,
+    log_keep_days: Option<toml::Value>,
+    log_app_mb: Option<toml::Value>,
+    log_host_mb: Option<toml::Value>,
     stop_dynos: Option<toml::Value>,
     shutdown_s: Option<toml::Value>,
 }
@@ -208,6 +220,9 @@ pub struct Config {
     pub allow_private_sources: bool,
     pub allow_private_targets: bool,
     pub drain_ca_file: Option<PathBuf>,
+    pub log_keep_days: u64,
+    pub log_app_mb: u64,
+    pub log_host_mb: u64,
     pub stop_dynos: bool,
     pub shutdown_s: u64,
 }
@@ -395,6 +410,9 @@ pub fn read(flags: Flags) -> Result<Config, Vec<String>> {
         allow_private_sources: switch!(allow_private_sources),
         allow_private_targets: switch!(allow_private_targets),
         drain_ca_file: parsed!(drain_ca_file, None, |t| path(t).map(Some)),
+        log_keep_days: number!(log_keep_days, 7, 1, 3650),
+        log_app_mb: number!(log_app_mb, 256, 1, 1 << 24),
+        log_host_mb: number!(log_host_mb, 8192, 1, 1 << 24),
         stop_dynos: switch!(stop_dynos),
         shutdown_s: number!(shutdown_s, 30, 0, 3600),
     };

@@ -27,6 +27,8 @@ mod import;
 mod isolation;
 mod kill_loop;
 mod load;
+mod log_reading;
+mod log_receivers;
 mod matrix;
 mod oauth;
 mod one_offs;
