@@ -111,7 +111,13 @@ impl Tail {
             return false;
         }
         match self.log.next(self.next) {
-            Next::Batches(batches, next) => self.take(&batches, next),
+            Next::Batches(batches, next) => {
+                self.take(&batches, next);
+                if self.ready.is_empty() {
+                    // Others have their turn while a filter leaves all of a flood out.
+                    tokio::task::yield_now().await;
+                }
+            }
             Next::Nothing => {
                 self.catching_up = false;
                 let before = self.next;

@@ -288,7 +288,7 @@ fn syslog_ng(dir: &Path, port: u16, to: &str) -> Option<Child> {
         (_, sink) => format!("syslog(\"127.0.0.1\" transport(\"tcp\") port({sink}));"),
     };
     let config = format!(
-        "@version: 3.38\noptions {{ log-msg-size(16384); stats-freq(0); }};\n\
+        "@version: 3.35\noptions {{ log-msg-size(16384); stats-freq(0); }};\n\
          source s {{ network(ip(\"127.0.0.1\") port({port}) transport(\"tcp\") flags(no-parse) log-iw-size(100000) log-fetch-limit(1000)); }};\n\
          destination d {{ {target} }};\n\
          log {{ source(s); destination(d); flags(flow-control); }};\n"
