@@ -23,6 +23,7 @@ routes! {
     get "/apps/{app}/log-drains/{drain}" => drain, "read";
     delete "/apps/{app}/log-drains/{drain}" => remove_drain, "write";
     get "/apps/{app}/log-drains/{drain}/state" => state, "read";
+    post "/apps/{app}/log-drains/{drain}/test" => test, "write";
     get "/apps/{app}/telemetry-drains" => telemetry_drains, "read";
     post "/telemetry-drains" => add_telemetry_drain, "account";
     get "/telemetry-drains/{drain}" => telemetry_drain, "account";
@@ -84,13 +85,20 @@ async fn state(State(service): Api, User(ctx): User, Path((app, drain)): Path<(S
     Ok(ok(shown)?.into_response())
 }
 
+async fn test(State(service): Api, User(ctx): User, Path((app, drain)): Path<(String, String)>) -> Out {
+    let (drain, tested) = service.test_drain(&ctx, &app, &drain).await?;
+    let (took_ms, error) = tested.map_or_else(|error| (None, Some(error)), |took| (Some(took), None));
+    let shown = wire::LogDrainTest { id: drain.row.id, token: drain.row.token, taken: error.is_none(), took_ms, error };
+    Ok(ok(shown)?.into_response())
+}
+
 async fn telemetry_drains(State(service): Api, User(ctx): User, Path(app): Path<String>, headers: HeaderMap) -> Out {
     service.app(&ctx, &app)?;
     list::page::<Value>(&headers, &[], &["id", "created_at", "updated_at"])
 }
 
 async fn add_telemetry_drain(_user: User, _body: Body<Value>) -> Out {
-    let text = "This server does not export telemetry yet; log drains carry an app's lines: drains:add URL.";
+    let text = "This server does not export telemetry by this way yet; log drains carry an app's lines, also to OpenTelemetry: drains:add otlp+https://HOST.";
     Err(Error { id: "telemetry_unavailable", ..Error::invalid(text) }.into())
 }
 

@@ -27,6 +27,7 @@ mod formation;
 mod keys;
 mod list;
 mod log_sessions;
+mod log_stream;
 mod login;
 mod metrics;
 mod negotiate;

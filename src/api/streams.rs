@@ -1,7 +1,7 @@
 //! Addresses that carry their own secret: log sessions, build output, uploads, slugs. No token is asked for here
 //! (`logs.md` section 3, `git-contract.md` section 7).
 
-use crate::{Api, error::Failure};
+use crate::{Api, error::Failure, log_stream::log_stream};
 use axum::{
     Router,
     body::Body,
@@ -14,12 +14,12 @@ use bytes::Bytes;
 use domain::limits::SLUG_BYTES_MAX;
 use futures_util::{StreamExt, stream};
 use service::{Error, Service};
-use std::{convert::Infallible, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 use tokio::io::AsyncWriteExt;
 use tokio_util::io::ReaderStream;
 
 /// A comment this often keeps proxies and clients from giving up.
-const PING: Duration = Duration::from_secs(15);
+pub const PING: Duration = Duration::from_secs(15);
 /// Largest upload (`builds.md` section 2).
 const UPLOAD_BYTES_MAX: u64 = 1 << 30;
 
@@ -32,35 +32,16 @@ pub fn routes() -> Router<Service> {
         .route("/sources/blob/{key}", put(upload).get(download).layer(DefaultBodyLimit::disable()))
 }
 
-fn wants_events(headers: &HeaderMap) -> bool {
+pub fn wants_events(headers: &HeaderMap) -> bool {
     headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).is_some_and(|v| v.contains("text/event-stream"))
 }
 
-fn streamed(kind: &'static str, body: Body) -> Response {
+pub fn streamed(kind: &'static str, body: Body) -> Response {
     ([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-store")], body).into_response()
 }
 
-const PLAIN: &str = "text/plain; charset=utf-8";
-const EVENTS: &str = "text/event-stream";
-
-async fn log_stream(State(service): Api, Path(key): Path<String>, headers: HeaderMap) -> Result<Response, Failure> {
-    let tail = service.open_log_session(&key)?;
-    let events = wants_events(&headers);
-    let lines = stream::unfold(tail, move |mut tail| async move {
-        let text = match tokio::time::timeout(PING, tail.next()).await {
-            Ok(Some(line)) if events => format!("id: {}\ndata: {}\n\n", line.seq, line.display().replace('\r', " ")),
-            Ok(Some(line)) => format!("{}\n", line.display()),
-            Ok(None) => return None,
-            Err(_) if events => ": ping\n\n".to_string(),
-            // Plain text has no comments; an empty piece keeps nobody awake, so the line stays silent.
-            Err(_) => String::new(),
-        };
-        Some((Ok::<_, Infallible>(Bytes::from(text)), tail))
-    });
-    let lines = lines.filter(|piece| std::future::ready(piece.as_ref().is_ok_and(|b| !b.is_empty())));
-    let lines = lines.take_until(Box::pin(service.streams_ended()));
-    Ok(streamed(if events { EVENTS } else { PLAIN }, Body::from_stream(lines)))
-}
+pub const PLAIN: &str = "text/plain; charset=utf-8";
+pub const EVENTS: &str = "text/event-stream";
 
 /// First byte of `bytes=N-`.
 fn range_start(headers: &HeaderMap) -> u64 {

@@ -35,6 +35,8 @@ pub enum Protocol {
     Http,
     /// Frames on a stream.
     Syslog,
+    /// Requests of OpenTelemetry, OTLP over HTTP with JSON.
+    Otlp,
 }
 
 /// A URL of a drain, taken apart.
@@ -65,14 +67,17 @@ impl DrainUrl {
         if url.len() > DRAIN_URL_BYTES_MAX || !url.bytes().all(|b| b.is_ascii_graphic()) {
             return Err(format!("Url must be at most {DRAIN_URL_BYTES_MAX} printable ASCII characters without spaces."));
         }
-        let (scheme, rest) =
-            url.split_once("://").ok_or("Url is no URL; it must begin with https://, http://, syslog+tls:// or syslog://.")?;
+        let (scheme, rest) = url.split_once("://").ok_or(
+            "Url is no URL; it must begin with https://, http://, syslog+tls://, syslog://, otlp+https:// or otlp+http://.",
+        )?;
         let (protocol, tls, default_port) = match scheme.to_ascii_lowercase().as_str() {
             "http" => (Protocol::Http, false, 80),
             "https" => (Protocol::Http, true, 443),
             "syslog" => (Protocol::Syslog, false, 514),
             "syslog+tls" => (Protocol::Syslog, true, 6514),
-            _ => return Err("Url has an unknown scheme; use https, http, syslog+tls or syslog.".into()),
+            "otlp+http" => (Protocol::Otlp, false, 4318),
+            "otlp+https" => (Protocol::Otlp, true, 443),
+            _ => return Err("Url has an unknown scheme; use https, http, syslog+tls, syslog, otlp+https or otlp+http.".into()),
         };
         let (rest, fragment) = rest.split_once('#').unwrap_or((rest, ""));
         let split = rest.find(['/', '?']).unwrap_or(rest.len());
@@ -86,7 +91,11 @@ impl DrainUrl {
             host,
             port: port.unwrap_or(default_port),
             user: user.filter(|user| !user.is_empty()).map(percent_decoded),
-            path: if path.starts_with('/') { path.into() } else { format!("/{path}") },
+            path: match (protocol, path) {
+                (Protocol::Otlp, "" | "/") => "/v1/logs".into(), // where all of them take it
+                (_, path) if path.starts_with('/') => path.into(),
+                (_, path) => format!("/{path}"),
+            },
         })
     }
 
@@ -94,7 +103,7 @@ impl DrainUrl {
     pub fn authority(&self) -> String {
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
         let usual = if self.tls { 443 } else { 80 };
-        if self.protocol == Protocol::Http && self.port == usual { host } else { format!("{host}:{}", self.port) }
+        if self.protocol != Protocol::Syslog && self.port == usual { host } else { format!("{host}:{}", self.port) }
     }
 
     /// For messages: without user, path and query.
@@ -104,6 +113,8 @@ impl DrainUrl {
             (Protocol::Http, true) => "https",
             (Protocol::Syslog, false) => "syslog",
             (Protocol::Syslog, true) => "syslog+tls",
+            (Protocol::Otlp, false) => "otlp+http",
+            (Protocol::Otlp, true) => "otlp+https",
         };
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
         format!("{scheme}://{host}:{}/", self.port)
@@ -162,6 +173,9 @@ mod tests {
         assert_eq!((url.host.as_str(), url.port, url.insecure, url.protocol), ("::1", 6514, true, Protocol::Syslog));
         assert_eq!(DrainUrl::parse("syslog://h").unwrap().port, 514);
         assert_eq!(DrainUrl::parse("http://h?a").unwrap().path, "/?a");
+        let otlp = DrainUrl::parse("otlp+http://h").unwrap();
+        assert_eq!((otlp.path.as_str(), otlp.authority().as_str()), ("/v1/logs", "h:4318"));
+        assert_eq!(DrainUrl::parse("otlp+https://h/in").unwrap().authority(), "h");
     }
 
     #[test]

@@ -100,6 +100,9 @@ async fn act(
     now: UnixMs,
 ) -> Result<Option<Duration>, store::StoreError> {
     let parts = &engine.shared.parts;
+    if let Some(version) = view.wanted.release {
+        parts.logs.app(id).set_release(version);
+    }
     let mut wait = None;
     for action in actions {
         match action {

@@ -483,9 +483,10 @@ fn verdict(engine: &Engine, app: &App, version: u64) -> Result<Option<Result<(),
 
 /// What the user would look up next.
 fn with_last_lines(engine: &Engine, app: &App, mut reason: String) -> String {
-    let tail = engine.shared.parts.logs.app(app.id).tail(logs::Filter { source: None, ps: Some(WEB.into()) }, 6, false);
+    let filter = logs::Filter { ps: Some(WEB.into()), ..logs::Filter::default() };
+    let (lines, _) = engine.shared.parts.logs.app(app.id).last(&filter, 6, None);
     reason.push_str("\nLast lines:");
-    for line in tail.into_history() {
+    for line in lines {
         reason.push_str("\n  ");
         reason.push_str(&line.text());
     }

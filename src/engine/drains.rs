@@ -22,5 +22,7 @@ pub fn refresh(parts: &Parts) -> Result<(), service::Error> {
 fn spec(parts: &Parts, row: &LogDrain) -> Result<DrainSpec, String> {
     let url = service::read_drain_url(&parts.sealer, row).map_err(|e| e.to_string())?;
     let url = DrainUrl::parse(&url)?;
-    Ok(DrainSpec { id: row.id, app: row.app, token: row.token.clone(), url, after_seq: row.after_seq })
+    let app = parts.store.get(&tables::APPS, &row.app).map_err(|e| e.to_string())?;
+    let service = app.map(|app| app.name).unwrap_or_default();
+    Ok(DrainSpec { id: row.id, app: row.app, token: row.token.clone(), service, url, after_seq: row.after_seq })
 }

@@ -85,7 +85,7 @@ pub async fn start(engine: &Engine, wish: Wish) -> Result<(), StoreError> {
         .await;
     match written {
         Ok(Some(dyno)) => {
-            let sink = DynoSink::new(shared.parts.logs.app(dyno.app), dyno.id, dyno.name());
+            let sink = DynoSink::new(shared.parts.logs.app(dyno.app), &dyno);
             shared.lives.spawn(live(engine.clone(), dyno, sink, true));
             Ok(())
         }
@@ -100,7 +100,7 @@ pub async fn start(engine: &Engine, wish: Wish) -> Result<(), StoreError> {
 /// After a restart of the daemon: goes on with a dyno that lives, forgets one that does not.
 pub async fn take_back(engine: &Engine, mut dyno: Dyno) -> Result<(), StoreError> {
     let parts = &engine.shared.parts;
-    let sink = DynoSink::new(parts.logs.app(dyno.app), dyno.id, dyno.name());
+    let sink = DynoSink::new(parts.logs.app(dyno.app), &dyno);
     let Some(address) = parts.runtime.recover(dyno.id, sink.clone()).await.unwrap_or(None) else {
         release_resources(engine, &dyno).await;
         return engine.forget_dyno(dyno.id).await;

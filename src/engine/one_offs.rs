@@ -84,10 +84,10 @@ pub async fn take_back(engine: &Engine, mut dyno: Dyno) -> Result<(), service::E
 fn sink(engine: &Engine, dyno: &Dyno) -> Result<Arc<DynoSink>, StoreError> {
     let parts = &engine.shared.parts;
     if dyno.attach.is_some() {
-        return Ok(DynoSink::attached(parts.logs.app(dyno.app), dyno.id, dyno.name()).0);
+        return Ok(DynoSink::attached(parts.logs.app(dyno.app), dyno).0);
     }
     let output = output(engine, dyno)?;
-    Ok(DynoSink::with_copy(parts.logs.app(dyno.app), dyno.id, dyno.name(), output))
+    Ok(DynoSink::with_copy(parts.logs.app(dyno.app), dyno, output))
 }
 
 /// The stored output of a release phase, or of the script of a setup.
@@ -150,7 +150,7 @@ async fn run_attached(engine: Engine, dyno: Dyno, sink: Arc<DynoSink>) {
         record_end(&engine, &dyno, false).await;
         return;
     };
-    let (sink, pieces) = DynoSink::attached(engine.shared.parts.logs.app(dyno.app), dyno.id, dyno.name());
+    let (sink, pieces) = DynoSink::attached(engine.shared.parts.logs.app(dyno.app), &dyno);
     run_cage(engine, dyno, sink, Some((client, pieces))).await;
 }
 

@@ -4,19 +4,24 @@
 //! (`logs.md` section 1). This room must not know who may read what; that is `service`.
 
 mod app_log;
-mod disk;
 pub mod drains;
+mod filter;
 mod line;
+#[cfg(test)]
+mod log_tests;
 mod output;
 mod reader;
 pub mod series;
+mod store;
 mod tail;
 
-pub use app_log::{AppLog, Logs, Position};
-pub use line::{LogLine, parse_record};
+pub use app_log::{AppLog, Counts, Logs, Place, Position};
+pub use filter::{Filter, GREP_BYTES_MAX, Grep};
+pub use line::{LogLine, parse_stamp, stamp, stamp_seconds};
 pub use output::{Output, Outputs};
-pub use reader::{LineReader, Piece};
-pub use tail::{Filter, Tail};
+pub use reader::{LineReader, Lines};
+pub use store::{Found, Limits};
+pub use tail::{History, Query, Tail};
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -23,7 +23,7 @@ struct World {
 /// A router with one app, `shop.localhost`, that has one dyno at `dyno`.
 async fn world(dyno: SocketAddr) -> World {
     let dir = tempfile::tempdir().expect("dir");
-    let logs = Logs::open(dir.path()).expect("logs");
+    let logs = Logs::open(dir.path(), logs::Limits::default()).expect("logs");
     let control = Arc::new(|_, _| -> crate::ControlFuture {
         Box::pin(async { Response::new(Full::default().map_err(|never| match never {}).boxed_unsync()) })
     });

@@ -71,6 +71,18 @@ impl Service {
         Ok((drain, state, lag))
     }
 
+    /// Hands one line over to the receiver now; gives the milliseconds that it took, or why it was not taken.
+    ///
+    /// # Errors
+    /// `not_found`, `forbidden`; `conflict` for one that does not run yet.
+    pub async fn test_drain(&self, ctx: &Ctx, app: &str, name: &str) -> Result<(ShownDrain, std::result::Result<u64, String>)> {
+        let (app, drain) = self.drain(ctx, app, name)?;
+        access::check(self.store(), ctx, Action::Write, On::App(&app))?;
+        let tested = self.parts().drains.test(drain.row.id).await;
+        let tested = tested.ok_or_else(|| Error::conflict("The drain does not run yet; try again in a moment."))?;
+        Ok((drain, tested.map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX))))
+    }
+
     /// Makes a drain. It gets the lines that come from now on.
     ///
     /// # Errors

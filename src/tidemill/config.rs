@@ -170,6 +170,15 @@ pub struct Flags {
     /// Name servers that are asked before certificates are ordered, with ports and commas [default: those of this host]
     #[arg(long, env = "TIDEMILL_DNS_SERVERS")]
     dns_servers: Option<String>,
+    /// Days that log lines are kept [default: 7]
+    #[arg(long, env = "TIDEMILL_LOG_KEEP_DAYS")]
+    log_keep_days: Option<String>,
+    /// Disk for the log of one app, compressed [default: 256]
+    #[arg(long, env = "TIDEMILL_LOG_APP_MB")]
+    log_app_mb: Option<String>,
+    /// Disk for the logs of all apps, compressed [default: 8192]
+    #[arg(long, env = "TIDEMILL_LOG_HOST_MB")]
+    log_host_mb: Option<String>,
     /// Stop all dynos when the daemon ends: true or false; without it they live on and are taken back [default: false]
     #[arg(long, env = "TIDEMILL_STOP_DYNOS")]
     stop_dynos: Option<String>,
@@ -232,6 +241,9 @@ struct FileValues {
     acme_names: Option<toml::Value>,
     public_addresses: Option<toml::Value>,
     dns_servers: Option<toml::Value>,
+    log_keep_days: Option<toml::Value>,
+    log_app_mb: Option<toml::Value>,
+    log_host_mb: Option<toml::Value>,
     stop_dynos: Option<toml::Value>,
     shutdown_s: Option<toml::Value>,
 }
@@ -288,6 +300,9 @@ pub struct Config {
     pub mail_from: Option<String>,
     pub drain_ca_file: Option<PathBuf>,
     pub acme: Acme,
+    pub log_keep_days: u64,
+    pub log_app_mb: u64,
+    pub log_host_mb: u64,
     pub stop_dynos: bool,
     pub shutdown_s: u64,
 }
@@ -511,6 +526,9 @@ pub fn read(flags: Flags) -> Result<Config, Vec<String>> {
             public_addresses: parsed!(public_addresses, Vec::new(), acme::each),
             dns_servers: parsed!(dns_servers, Vec::new(), acme::each),
         },
+        log_keep_days: number!(log_keep_days, 7, 1, 3650),
+        log_app_mb: number!(log_app_mb, 256, 1, 1 << 24),
+        log_host_mb: number!(log_host_mb, 8192, 1, 1 << 24),
         stop_dynos: switch!(stop_dynos),
         shutdown_s: number!(shutdown_s, 30, 0, 3600),
     };

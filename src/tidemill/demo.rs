@@ -135,6 +135,9 @@ fn configuration(data_dir: &Path) -> Config {
         smtp_password_file: None,
         mail_from: None,
         drain_ca_file: None,
+        log_keep_days: 7,
+        log_app_mb: 256,
+        log_host_mb: 8192,
         stop_dynos: true,
         shutdown_s: 5,
     }

@@ -6,13 +6,33 @@ use crate::{
 };
 use anyhow::{Context, Result};
 use clap::Parser;
-use std::{fs, io::Write, os::unix::fs::OpenOptionsExt, path::Path, process::ExitCode, sync::Arc};
+use std::{
+    fs,
+    io::Write,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    path::Path,
+    process::ExitCode,
+    sync::Arc,
+};
 use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::{layer::SubscriberExt, util::SubscriberInitExt};
 
-/// Logging of the daemon: to standard error, `RUST_LOG` decides.
+/// Logging of the daemon: to standard error, `RUST_LOG` decides. Where that is the journal, fields stay fields
+/// (`journalctl F_APP=…`).
 pub fn start_logging(default: &str) {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| default.into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    let registry = tracing_subscriber::registry().with(filter);
+    match is_journal().then(tracing_journald::layer) {
+        Some(Ok(journal)) => registry.with(journal).init(),
+        _ => registry.with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false)).init(),
+    }
+}
+
+/// Does standard error lead to the journal? The variable alone says nothing: who redirects it leaves that as it was.
+fn is_journal() -> bool {
+    let told = std::env::var("JOURNAL_STREAM").ok();
+    let own = fs::metadata("/proc/self/fd/2").map(|m| format!("{}:{}", m.dev(), m.ino()));
+    told.is_some_and(|told| own.is_ok_and(|own| own == told))
 }
 
 /// Flags of a verb of the server.

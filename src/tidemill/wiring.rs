@@ -105,7 +105,7 @@ pub fn open_service(
             cut.offset
         );
     }
-    let logs = Logs::open(&data.join("logs")).context("open the logs")?;
+    let logs = Logs::open(&data.join("logs"), log_limits(config)).context("open the logs")?;
     let trust = Trust::new(config.allow_private_targets, config.drain_ca_file.clone());
     let drains = Drains::open(logs.clone(), &data.join("logs/drains"), trust).context("open the log drains")?;
     let outputs = Outputs::open(&data.join("outputs")).context("open the build outputs")?;
@@ -139,6 +139,17 @@ pub fn open_service(
 fn master_key(data: &Path) -> std::path::PathBuf {
     let handed = std::env::var_os("CREDENTIALS_DIRECTORY").map(|dir| Path::new(&dir).join("master.key"));
     handed.filter(|file| file.exists()).unwrap_or_else(|| data.join("keys/master.key"))
+}
+
+/// How much is kept of the logs.
+fn log_limits(config: &Config) -> logs::Limits {
+    logs::Limits {
+        age: Duration::from_secs(config.log_keep_days * 86_400),
+        app_bytes: config.log_app_mb << 20,
+        host_bytes: config.log_host_mb << 20,
+        // Half of what builds leave: they stop first.
+        free_bytes: config.disk_reserve_mb << 19,
+    }
 }
 
 /// For TLS on the platform's port.

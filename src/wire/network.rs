@@ -64,6 +64,17 @@ pub struct LogDrainState {
     pub dropped: u64,
 }
 
+/// What came of the test of a drain: `took_ms` when the line was taken, `error` when not.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct LogDrainTest {
+    pub id: Uuid,
+    pub token: String,
+    pub taken: bool,
+    pub took_ms: Option<u64>,
+    pub error: Option<String>,
+}
+
 /// A feature of an account.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[allow(missing_docs)]

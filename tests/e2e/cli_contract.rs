@@ -358,7 +358,12 @@ fn certificates_and_domains() {
 #[test]
 fn drains_webhooks_addons_and_labs() {
     let drain = json!({ "id": "d1", "url": "https://x/in", "token": "d.1" });
-    check("drains -a shop", vec![get("GET /apps/shop/log-drains", json!([drain]))], &["https://x/in  d.1"]);
+    let how = json!({ "last_success_at": "2026-01-02T03:04:05Z", "lag": 3, "dropped": 7, "last_error": "no route" });
+    let scenes = vec![get("GET /apps/shop/log-drains", json!([drain])), get("GET /apps/shop/log-drains/d1/state", how)];
+    check("drains -a shop", scenes, &["https://x/in  d.1  2026-01-02T03:04:05Z  3  7  no route"]);
+    let test = "POST /apps/shop/log-drains/d.1/test";
+    check("drains:test d.1 -a shop", vec![get(test, json!({ "took_ms": 4, "error": null }))], &["taken after 4 ms"]);
+    check_with("drains:test d.1 -a shop", vec![get(test, json!({ "error": "no route" }))], &["not taken: no route"], 1);
     check(
         "drains:add https://x/in -a shop",
         vec![send("POST /apps/shop/log-drains", json!({ "url": "https://x/in" }), drain.clone())],

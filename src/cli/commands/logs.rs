@@ -16,14 +16,20 @@ pub const TOPIC: Topic = Topic {
             value("num", "Lines of history [default: 100]").short('n'),
             value("dyno", "Only this dyno or type").short('d').aliases(&["dyno-name", "process-type", "ps"]).live(Live::Dynos),
             value("source", "Only this source: app or heroku").short('s'),
-            value("since", "Only lines younger than this: 30s, 10m, 2h, 3d"),
-            value("grep", "Only lines with this text"),
+            value("since", "Only lines from this time on: an age (30s, 10m, 2h, 3d) or 2026-01-02T03:04:05Z"),
+            value("until", "Only lines up to this time"),
+            value("grep", "Only lines whose message matches this regular expression"),
+            value("release", "Only lines of this release, such as v12"),
+            value("request-id", "Only lines that name this request"),
+            value("before", "Only lines before this number, which --json shows: the page before"),
+            switch("all", "Every line that is kept, oldest first, whatever -n says"),
             switch("no-color", "As they are, which is how they always come"),
         ])
         .examples(&[
             "logs -t -a shop",
             "logs -n 500 -d web.1 -s app -a shop",
-            "logs --since 1h --grep timeout --json -a shop",
+            "logs --since 1h --grep 'time ?out' --json -a shop",
+            "logs --all --since 7d -a shop > shop.log",
         ])],
 };
 
@@ -33,35 +39,18 @@ const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
 /// Tries to connect again, before giving up.
 const RECONNECTS_MAX: usize = 120;
 
-/// What is shown of the log.
-struct Filter {
-    since: Option<String>,
-    grep: Option<String>,
-    json: bool,
-}
-
-impl Filter {
-    /// False when nobody reads on.
-    fn show(&self, line: &str) -> bool {
-        let old = self.since.as_ref().is_some_and(|since| line.get(..19).is_some_and(|time| time < since.as_str()));
-        if old || self.grep.as_ref().is_some_and(|text| !line.contains(text)) {
-            return true;
-        }
-        use std::io::Write;
-        let mut out = std::io::stdout().lock();
-        let written = if self.json { writeln!(out, "{}", log_object(line)) } else { writeln!(out, "{line}") };
-        written.and_then(|()| out.flush()).is_ok()
-    }
+/// Prints a line; false when nobody reads on.
+fn show(line: &str) -> bool {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}").and_then(|()| out.flush()).is_ok()
 }
 
 fn logs(s: &Session) -> Result<()> {
-    let since = s.given.text("since").map(since).transpose()?;
-    let filter = Filter { grep: s.given.text("grep").map(String::from), json: s.global.json, since };
-    let wide = filter.since.is_some() || filter.grep.is_some();
-    let lines = s.given.number::<usize>("num")?.unwrap_or(if wide { HISTORY_MAX } else { 100 });
+    let wanted = wanted(s)?;
     let tail = s.given.is("tail");
     let mut last = None;
-    if read(s, &filter, lines, tail, &mut last)? || !tail {
+    if read(s, &wanted, tail, &mut last)? || !tail {
         return Ok(());
     }
     // A server that restarts ends the stream; what came meanwhile is in its history, and ids tell what was shown.
@@ -69,7 +58,7 @@ fn logs(s: &Session) -> Result<()> {
     loop {
         std::thread::sleep(RECONNECT_PAUSE);
         let before = last;
-        match read(s, &filter, HISTORY_MAX, true, &mut last) {
+        match read(s, &wanted, true, &mut last) {
             Ok(true) => return Ok(()),
             Err(failure) if failure.exit != 6 || tries >= RECONNECTS_MAX => return Err(failure),
             _ if before == last => tries += 1,
@@ -78,12 +67,24 @@ fn logs(s: &Session) -> Result<()> {
     }
 }
 
+/// The body of the request.
+fn wanted(s: &Session) -> Result<Value> {
+    let time = |name| s.given.text(name).map(|text| moment(name, text)).transpose();
+    let (since, until) = (time("since")?, time("until")?);
+    let wide =
+        since.is_some() || until.is_some() || ["grep", "release", "request-id"].iter().any(|n| s.given.text(n).is_some());
+    let lines = s.given.number::<usize>("num")?.unwrap_or(if wide { HISTORY_MAX } else { 100 });
+    Ok(json!({
+        "lines": lines, "dyno": s.given.text("dyno"), "source": s.given.text("source"), "tail": s.given.is("tail"),
+        "since": since, "until": until, "grep": s.given.text("grep"), "release": s.given.text("release"),
+        "request_id": s.given.text("request-id"), "before": s.given.number::<u64>("before")?, "all": s.given.is("all"),
+        "format": if s.global.json { "json" } else { "text" },
+    }))
+}
+
 /// Reads a session to its end; true when nobody reads on. Lines up to `last` were shown.
-fn read(s: &Session, filter: &Filter, lines: usize, tail: bool, last: &mut Option<u64>) -> Result<bool> {
-    let body = json!({
-        "lines": lines, "dyno": s.given.text("dyno"), "source": s.given.text("source"), "tail": tail,
-    });
-    let session = s.client.send("POST", &s.path("/log-sessions")?, &body)?;
+fn read(s: &Session, wanted: &Value, tail: bool, last: &mut Option<u64>) -> Result<bool> {
+    let session = s.client.send("POST", &s.path("/log-sessions")?, wanted)?;
     let url = own_address(field(&session, "logplex_url"), &s.client.base);
     let mut reader = BufReader::new(s.client.events(&url, *last)?);
     let (mut id, mut line) = (None, Vec::new());
@@ -100,20 +101,20 @@ fn read(s: &Session, filter: &Filter, lines: usize, tail: bool, last: &mut Optio
         if let Some(text) = text.strip_prefix("id: ") {
             id = text.parse::<u64>().ok();
         } else if let Some(data) = text.strip_prefix("data: ") {
-            if id.is_some() && id <= *last {
-                continue; // shown before the stream was cut
-            }
-            *last = id.or(*last);
-            if !filter.show(data) {
+            *last = id.max(*last);
+            if !show(data) {
                 return Ok(true);
             }
         }
     }
 }
 
-/// The time so long ago, as lines of the log begin.
-fn since(text: &str) -> Result<String> {
-    let bad = || Failure::usage(format!("--since takes a time such as 30s, 10m, 2h or 3d, not {text:?}."));
+/// A time as the server reads it: that time, or so long ago.
+fn moment(name: &str, text: &str) -> Result<String> {
+    let bad = || Failure::usage(format!("--{name} takes an age such as 30s, 10m, 2h or 3d, or a time, not {text:?}."));
+    if text.contains('T') {
+        return Ok(text.to_string()); // the server reads it
+    }
     let unit = text.chars().last().ok_or_else(bad)?;
     let factor = match unit {
         's' => 1,
@@ -126,17 +127,7 @@ fn since(text: &str) -> Result<String> {
     let ago = Duration::from_secs(number.saturating_mul(factor));
     let then = SystemTime::now().checked_sub(ago).and_then(|t| t.duration_since(SystemTime::UNIX_EPOCH).ok());
     let then = then.unwrap_or_default();
-    Ok(wire::time(u64::try_from(then.as_millis()).unwrap_or(0)).trim_end_matches('Z').to_string())
-}
-
-/// `time source[ps]: message` as an object.
-fn log_object(line: &str) -> Value {
-    let parsed = line.split_once(' ').and_then(|(time, rest)| {
-        let (head, message) = rest.split_once(": ")?;
-        let (source, ps) = head.strip_suffix(']')?.split_once('[')?;
-        Some(json!({ "time": time, "source": source, "ps": ps, "message": message }))
-    });
-    parsed.unwrap_or_else(|| json!({ "message": line }))
+    Ok(wire::time(u64::try_from(then.as_millis()).unwrap_or(0)))
 }
 
 #[cfg(test)]
@@ -144,10 +135,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn log_lines_become_objects_and_ages_times() {
-        assert_eq!(log_object("T app[web.1]: a: b")["message"], "a: b");
-        let (an_hour, a_day) = (since("1h").expect("fine"), since("1d").expect("fine"));
-        assert!(a_day < an_hour && an_hour.len() == 19);
-        assert!(["", "h", "1x", "x1h", "é"].iter().all(|bad| since(bad).is_err()));
+    fn ages_become_times() {
+        let (an_hour, a_day) = (moment("since", "1h").expect("fine"), moment("since", "1d").expect("fine"));
+        assert!(a_day < an_hour && an_hour.len() == 20);
+        assert_eq!(moment("until", "2026-01-02T03:04:05Z").expect("fine"), "2026-01-02T03:04:05Z");
+        assert!(["", "h", "1x", "x1h", "é"].iter().all(|bad| moment("since", bad).is_err()));
     }
 }

@@ -3,7 +3,7 @@
 use super::connect::{Failure, Trust};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use domain::drain::DrainUrl;
+use domain::drain::{DrainUrl, Protocol};
 use http_body_util::{BodyExt, Full};
 use hyper::{
     Request, StatusCode,
@@ -94,10 +94,15 @@ impl HttpSender {
         let mut request = Request::post(self.url.path.as_str())
             .header(HOST, self.url.authority())
             .header(USER_AGENT, concat!("Logplex/v", env!("CARGO_PKG_VERSION")))
-            .header(CONTENT_TYPE, "application/logplex-1")
-            .header("Logplex-Msg-Count", batch.count)
-            .header("Logplex-Frame-Id", batch.frame_id.as_str())
-            .header("Logplex-Drain-Token", self.token.as_str());
+            .header("Logplex-Frame-Id", batch.frame_id.as_str()); // one that is used to them may drop doubles
+        request = if self.url.protocol == Protocol::Otlp {
+            request.header(CONTENT_TYPE, "application/json")
+        } else {
+            request
+                .header(CONTENT_TYPE, "application/logplex-1")
+                .header("Logplex-Msg-Count", batch.count)
+                .header("Logplex-Drain-Token", self.token.as_str())
+        };
         if let Some(user) = &self.url.user {
             let pair = if user.contains(':') { user.clone() } else { format!("{user}:") };
             request = request.header(AUTHORIZATION, format!("Basic {}", STANDARD.encode(pair)));

@@ -1,6 +1,6 @@
 //! Log drains: lines of an app on their way to a receiver (`logs.md` sections 4 to 6).
 //!
-//! A drain has no buffer of its own. It reads on in the kept lines of the app's log from a number that is on disk, so a
+//! A drain has no buffer of its own. It reads on in the kept lines of the app's log, in memory or on disk, from a number that is on disk, so a
 //! slow or dead receiver costs nothing, never holds a dyno up, and what it missed is known by the gap in the numbers (L10).
 //! After a restart it goes on where it was; a batch whose answer was cut off by the end of the daemon may come twice.
 
@@ -36,6 +36,8 @@ pub struct DrainSpec {
     pub app: AppId,
     /// What receivers know it by.
     pub token: String,
+    /// Name of the app, for receivers that want one.
+    pub service: String,
     /// Where to.
     pub url: DrainUrl,
     /// It gets lines after this number.
@@ -130,6 +132,14 @@ impl Drains {
         let state = one.state.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let lag = one.log.last_seq().saturating_sub(state.seq);
         Some((state, lag))
+    }
+
+    /// Hands one line over now, on a connection of its own; gives how long it took, or why it was not taken. `None` for a
+    /// drain that does not run.
+    pub async fn test(&self, id: Uuid) -> Option<Result<Duration, String>> {
+        let spec = self.running().get(&id)?.spec.clone();
+        let begin = tokio::time::Instant::now();
+        Some(worker::test(&spec, &self.inner.trust).await.map(|()| begin.elapsed()))
     }
 
     /// The daemon ends: requests in progress may finish, no others begin.

@@ -8,10 +8,11 @@ use super::{
     http::{Batch, HttpSender},
     syslog::SyslogSender,
 };
-use crate::{AppLog, now_us};
+use crate::{AppLog, Filter, LogLine, app_log::Next, now_us};
 use bytes::Bytes;
 use domain::drain::{DrainUrl, Protocol};
 use std::{
+    collections::VecDeque,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -21,8 +22,10 @@ use uuid::Uuid;
 
 /// Bytes of one request.
 const HTTP_BATCH_BYTES: usize = 102_400;
-/// Bytes of one write to a stream.
-const SYSLOG_BATCH_BYTES: usize = 4096;
+/// Bytes of one write to a stream. The receiver sees no difference to the published 4096.
+const SYSLOG_BATCH_BYTES: usize = 64 << 10;
+/// The disk is asked again after this time for lines that are on their way to it.
+const DISK_LATE: Duration = Duration::from_millis(50);
 /// A batch is lost when the receiver did not take it so often. Not counted while the receiver is not there at all.
 const TRIES: u32 = 3;
 /// Wait after the first failure; twice as long after each further one, and a random half of it less.
@@ -39,6 +42,13 @@ enum Sender {
 }
 
 impl Sender {
+    fn new(spec: &DrainSpec) -> Self {
+        match spec.url.protocol {
+            Protocol::Http | Protocol::Otlp => Self::Http(HttpSender::new(spec.url.clone(), spec.token.clone())),
+            Protocol::Syslog => Self::Syslog(SyslogSender::new(spec.url.clone())),
+        }
+    }
+
     async fn send(&mut self, trust: &Trust, batch: &Batch) -> Result<(), Failure> {
         match self {
             Self::Http(sender) => sender.send(trust, batch).await,
@@ -52,6 +62,26 @@ impl Sender {
             Self::Syslog(sender) => sender.close(),
         }
     }
+}
+
+fn framer(spec: &DrainSpec) -> Framer {
+    Framer { protocol: spec.url.protocol, token: spec.token.clone(), service: spec.service.clone() }
+}
+
+fn frame_id() -> String {
+    Uuid::new_v4().simple().to_string().to_uppercase()
+}
+
+/// Hands one line over on a connection of its own. The reason when it was not taken.
+pub(super) async fn test(spec: &DrainSpec, trust: &Trust) -> Result<(), String> {
+    let (bytes, framer) = (|text: &'static str| Bytes::from_static(text.as_bytes()), framer(spec));
+    let (source, ps, message) = (bytes("heroku"), bytes("logplex"), bytes("This line tests the drain."));
+    let mut body = Vec::new();
+    framer.begin(&mut body);
+    framer.push(&mut body, &LogLine { seq: 0, time_us: now_us(), release: 0, source, ps, message });
+    framer.end(&mut body);
+    let batch = Batch { body: body.into(), count: 1, frame_id: frame_id() };
+    Sender::new(spec).send(trust, &batch).await.map_err(|failure| failure.text().to_string())
 }
 
 /// Lines that are lost and not yet told.
@@ -88,6 +118,10 @@ pub(super) struct Worker {
     framer: Framer,
     sender: Sender,
     cursor: Cursor,
+    /// Lines after those of the cursor, read and not handed over.
+    pending: VecDeque<LogLine>,
+    /// The number to read on from.
+    read_on: u64,
     lost: Lost,
     /// Time of the last line that was dealt with, or of the start.
     dealt_us: u64,
@@ -99,18 +133,17 @@ impl Worker {
     pub(super) fn new(spec: &DrainSpec, log: Arc<AppLog>, dir: &Path, trust: &Trust, state: Arc<Mutex<DrainState>>) -> Self {
         let cursor = Cursor::open(dir, spec.id, spec.after_seq, log.last_seq());
         state.lock().unwrap_or_else(PoisonError::into_inner).seq = cursor.seq();
-        let sender = match spec.url.protocol {
-            Protocol::Http => Sender::Http(HttpSender::new(spec.url.clone(), spec.token.clone())),
-            Protocol::Syslog => Sender::Syslog(SyslogSender::new(spec.url.clone())),
-        };
+        let sender = Sender::new(spec);
         Self {
             id: spec.id,
             url: spec.url.clone(),
             log,
             trust: trust.clone(),
-            framer: Framer { protocol: spec.url.protocol, token: spec.token.clone() },
+            framer: framer(spec),
             sender,
+            read_on: cursor.seq() + 1,
             cursor,
+            pending: VecDeque::new(),
             lost: Lost::default(),
             dealt_us: now_us(),
             failures: 0,
@@ -132,7 +165,7 @@ impl Worker {
                 Err(_) => self.sender.close(),
                 Ok(false) => return,
                 Ok(true) => {
-                    let Some(taken) = self.take() else { continue };
+                    let Some(taken) = self.take().await else { continue };
                     if !self.hand_over(taken, &mut stop).await {
                         return;
                     }
@@ -141,34 +174,67 @@ impl Worker {
         }
     }
 
-    /// The next batch; what is no longer kept is lost.
-    fn take(&mut self) -> Option<Taken> {
-        let limit = if self.framer.protocol == Protocol::Http { HTTP_BATCH_BYTES } else { SYSLOG_BATCH_BYTES };
-        let lines = self.log.after(self.cursor.seq(), limit);
-        let (first, last) = (lines.first()?, lines.last()?);
-        let missed = first.seq.saturating_sub(self.cursor.seq() + 1);
+    /// Reads on: what was just written from memory, what is older from disk.
+    async fn read(&mut self) {
+        while self.pending.is_empty() {
+            let from = self.read_on;
+            let (batches, next) = match self.log.next(from) {
+                Next::Nothing => return,
+                Next::Batches(batches, next) => (batches, next),
+                Next::Behind(first) => match self.log.stored(from, &Filter::default()).await {
+                    (batches, next) if next > from => (batches, next),
+                    _ if self.log.dealt() >= first => (Vec::new(), first),
+                    _ => {
+                        tokio::time::sleep(DISK_LATE).await;
+                        return;
+                    }
+                },
+            };
+            batches.iter().for_each(|batch| self.pending.extend(batch.each().filter(|line| line.seq >= from)));
+            self.read_on = next;
+        }
+    }
+
+    /// Lines up to this number were not there to be read.
+    fn missed(&mut self, up_to: u64) {
+        let missed = up_to.saturating_sub(self.cursor.seq());
         if missed > 0 {
             self.lost.add(missed, self.dealt_us);
             self.note(|state| state.dropped += missed);
+            self.advance(up_to, self.dealt_us);
         }
-        let (mut body, mut count, mut taken) = (Vec::with_capacity(limit.min(16 << 10)), 0, 0);
+    }
+
+    /// The next batch; what is no longer kept is lost.
+    async fn take(&mut self) -> Option<Taken> {
+        self.read().await;
+        let Some(first) = self.pending.front().cloned() else {
+            self.missed(self.read_on - 1);
+            return None;
+        };
+        self.missed(first.seq - 1);
+        let limit = if self.framer.protocol == Protocol::Syslog { SYSLOG_BATCH_BYTES } else { HTTP_BATCH_BYTES };
+        let (mut body, mut notices, mut taken) = (Vec::with_capacity(limit.min(16 << 10)), 0, 0);
+        self.framer.begin(&mut body);
         if self.lost.count > 0 {
             self.framer.push_lost(&mut body, self.lost.count, self.lost.since_us);
-            count += 1;
+            notices = 1;
         }
-        let mut end = (last.seq, last.time_us);
-        for line in &lines {
+        let mut end = (first.seq, first.time_us);
+        while let Some(line) = self.pending.front() {
             let before = body.len();
             self.framer.push(&mut body, line);
-            if body.len() > limit && taken > 0 {
+            // A gap in the numbers begins a batch of its own, with the notice in front.
+            if taken > 0 && (body.len() > limit || line.seq != end.0 + 1) {
                 body.truncate(before);
                 break;
             }
             taken += 1;
             end = (line.seq, line.time_us);
+            self.pending.pop_front();
         }
-        let frame_id = Uuid::new_v4().simple().to_string().to_uppercase();
-        let batch = Batch { body: Bytes::from(body), count: count + taken, frame_id };
+        self.framer.end(&mut body);
+        let batch = Batch { body: Bytes::from(body), count: notices + taken, frame_id: frame_id() };
         Some(Taken { batch, lines: taken, last_seq: end.0, first_us: first.time_us, last_us: end.1 })
     }
 
@@ -188,7 +254,7 @@ impl Worker {
             if tries >= TRIES || matches!(failure, Failure::Refused(_)) {
                 self.lost.add(taken.lines, taken.first_us);
                 self.note(|state| state.dropped += taken.lines);
-                self.advance(&taken);
+                self.advance(taken.last_seq, taken.last_us);
                 if matches!(failure, Failure::Refused(_)) {
                     return true; // it is there, and may want the next one
                 }
@@ -212,15 +278,15 @@ impl Worker {
             state.delivered += taken.lines;
             state.last_success_us = Some(now_us());
         });
-        self.advance(taken);
+        self.advance(taken.last_seq, taken.last_us);
     }
 
-    fn advance(&mut self, taken: &Taken) {
-        self.dealt_us = taken.last_us;
-        if let Err(e) = self.cursor.advance(taken.last_seq) {
+    fn advance(&mut self, seq: u64, time_us: u64) {
+        self.dealt_us = time_us;
+        if let Err(e) = self.cursor.advance(seq) {
             tracing::warn!(error = %e, drain = %self.id, "logs.drain_cursor: after a restart lines may come twice");
         }
-        self.note(|state| state.seq = taken.last_seq);
+        self.note(|state| state.seq = seq);
     }
 
     fn failed(&mut self, failure: &Failure) {

@@ -1,7 +1,10 @@
 #![no_main]
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    let _ = logs::parse_record(bytes);
-    let mut reader = logs::LineReader::default();
-    reader.push(bytes, |line| assert!(line.len() <= 10_000 && !line.contains(&b'\n')));
-    reader.finish(|line| assert!(line.len() <= 10_000));
+    let (mut reader, mut lines) = (logs::LineReader::default(), logs::Lines::default());
+    reader.push(bytes, &mut lines);
+    reader.finish(&mut lines);
+    let (count, body) = lines.into_parts();
+    let all: Vec<&[u8]> = body.split_inclusive(|b| *b == b'\n').collect();
+    assert_eq!(all.len(), count as usize);
+    assert!(all.iter().all(|line| line.len() <= 10_001));
 });
