@@ -15,7 +15,7 @@ use axum::{
     http::HeaderMap,
     response::IntoResponse,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de};
 use service::{AppChange, Error, NewApp};
 
 routes! {
@@ -49,9 +49,26 @@ async fn app(view: View, User(ctx): User, Path(app): Path<String>) -> Out {
     Ok(ok(show::app(&view, &view.app(&ctx, &app)?)?)?.into_response())
 }
 
+/// On or off as clients say it: heroku3 has 0 and 1 for them.
+fn switch<'de, D: Deserializer<'de>>(from: D) -> Result<Option<bool>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Said {
+        Word(bool),
+        Number(u8),
+    }
+    match Option::<Said>::deserialize(from)? {
+        None => Ok(None),
+        Some(Said::Word(on)) => Ok(Some(on)),
+        Some(Said::Number(number @ (0 | 1))) => Ok(Some(number == 1)),
+        Some(Said::Number(_)) => Err(de::Error::custom("maintenance is true or false")),
+    }
+}
+
 #[derive(Deserialize)]
 struct UpdateApp {
     name: Option<String>,
+    #[serde(default, deserialize_with = "switch")]
     maintenance: Option<bool>,
     build_stack: Option<Named>,
 }

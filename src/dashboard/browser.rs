@@ -20,6 +20,10 @@ const SESSION: &str = "tidemill_session";
 /// The server ends sessions earlier (`domain::sign_in::Session`).
 const SESSION_S: u64 = domain::sign_in::Session::AGE_MS / 1000;
 
+/// Put on a request by the listener: true when it came over TLS.
+#[derive(Clone, Copy, Debug)]
+pub struct OverTls(pub bool);
+
 /// Somebody at a page.
 pub struct Visitor {
     /// Who, when signed in.
@@ -58,7 +62,9 @@ impl FromRequestParts<Service> for Visitor {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, service: &Service) -> Result<Self, Response> {
-        let secure = service.addresses().scheme == "https";
+        // By how this request came; of what a TLS proxy hands on in plain, the installation's own address tells.
+        let over_tls = parts.extensions.get::<OverTls>().is_some_and(|over| over.0);
+        let secure = over_tls || service.addresses().scheme == "https";
         let address = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip().to_canonical());
         let browser = parts.headers.get(header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or("Browser").to_string();
         let session = cookie(&parts.headers, &named(SESSION, secure));

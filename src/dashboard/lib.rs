@@ -11,6 +11,8 @@ mod qr;
 mod render;
 mod sign_in;
 
+pub use browser::OverTls;
+
 use askama::Template;
 use axum::{
     Router,
