@@ -15,6 +15,7 @@ use axum::{
     http::{HeaderMap, header},
     response::{IntoResponse, Response},
 };
+use base64::{Engine, engine::general_purpose::STANDARD};
 use domain::size::{SIZES, Size};
 use flate2::read::GzDecoder;
 use serde::Deserialize;
@@ -41,6 +42,7 @@ routes! {
     get "/buildpacks" => buildpacks, "nobody";
     get "/buildpacks/{buildpack}" => buildpack, "nobody";
     get "/buildpacks/{buildpack}/revisions" => revisions, "nobody";
+    get "/buildpacks/{buildpack}/readme" => readme, "nobody";
     get "/api/v4/current-status" => status, "nobody";
 }
 
@@ -182,6 +184,13 @@ async fn revisions(Path(wanted): Path<String>) -> Out {
         "created_at": wire::time(0), "updated_at": wire::time(0),
     });
     Ok(ok(json!([revision]))?.into_response())
+}
+
+/// Embedded buildpacks have no text besides their description, without which the official CLI shows no buildpack at all.
+async fn readme(Path(wanted): Path<String>) -> Out {
+    let pack = known_pack(&wanted)?;
+    let text = pack["description"].as_str().unwrap_or_default();
+    Ok(ok(json!({ "content": STANDARD.encode(text), "encoding": "base64" }))?.into_response())
 }
 
 /// Whoever gets this answer has reached a platform that works.

@@ -37,6 +37,9 @@ fn look(chosen: Option<&str>) -> &'static str {
         _ => "",
     }
 }
+/// Put on a request by the listener: true when it came over TLS.
+#[derive(Clone, Copy, Debug)]
+pub struct OverTls(pub bool);
 
 /// Somebody at a page.
 pub struct Visitor {
@@ -82,7 +85,9 @@ impl FromRequestParts<Service> for Visitor {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, service: &Service) -> Result<Self, Response> {
-        let secure = service.addresses().scheme == "https";
+        // By how this request came; of what a TLS proxy hands on in plain, the installation's own address tells.
+        let over_tls = parts.extensions.get::<OverTls>().is_some_and(|over| over.0);
+        let secure = over_tls || service.addresses().scheme == "https";
         let address = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip().to_canonical());
         let browser = parts.headers.get(header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or("Browser").to_string();
         let session = cookie(&parts.headers, &named(SESSION, secure));

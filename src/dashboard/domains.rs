@@ -57,7 +57,7 @@ struct DomainsPage {
 
 fn row(app: &domain::App, target: &str, domain: ShownDomain, ctx: &Ctx) -> Row {
     let (state, reason) = match (&domain.acm, &domain.endpoint) {
-        (Some((word, text)), _) => ((*word).to_string(), text.clone()),
+        (Some((word, text)), _) => ((*word).to_string(), text.clone().unwrap_or_default()),
         (None, Some(endpoint)) => {
             ("own certificate".into(), format!("The uploaded certificate {} answers for it.", endpoint.name))
         }
@@ -105,7 +105,7 @@ async fn change(State(service): State<Service>, Path(app): Path<String>, posted:
     let done = match posted.field("do") {
         "remove" => service.remove_domain(ctx, &app, hostname).await.map(|_| "removed"),
         "managed" => service.switch_acm(ctx, &app, posted.field("on") == "true").await.map(|_| "saved"),
-        "check" => service.refresh_acm(ctx, &app).map(|_| "looked"),
+        "check" => service.refresh_acm(ctx, &app).await.map(|_| "looked"),
         _ => service.add_domain(ctx, &app, hostname, Wanted::Unsaid).await.map(|_| "added"),
     };
     shell::answered(&posted, "domains", &back, done, |ctx, outcome| page(&service, &posted.visitor, ctx, outcome, &app))

@@ -191,7 +191,7 @@ fn feed(service: &Service, ctx: &service::Ctx, app: Option<&App>, path: &str, la
             let after = last.and_then(|last| last.parse().ok()).unwrap_or(u64::MAX);
             let log = service.logs().app(app.id);
             let after = after.min(log.last_seq());
-            let tail = log.tail(asked.filter(), domain::limits::LOG_LINES_KEPT, true);
+            let tail = log.tail(logs::Query { filter: asked.filter(), history: logs::History::After(after), live: true });
             Feed::Log(Box::new(Lines { tail, asked, last: after, html: String::new(), count: 0, due: Instant::now() }))
         }
         ["", "apps", name, "builds", id] => match service.build(ctx, name, id) {

@@ -35,6 +35,8 @@ mod shell;
 mod sign_in;
 mod text;
 
+pub use browser::OverTls;
+
 use axum::{
     Router,
     extract::{DefaultBodyLimit, Request},

@@ -47,7 +47,7 @@ impl Asked {
 
     /// For the log itself.
     pub fn filter(&self) -> Filter {
-        Filter { source: Self::filled(&self.source), ps: Self::filled(&self.dyno) }
+        Filter { source: Self::filled(&self.source), ps: Self::filled(&self.dyno), ..Filter::default() }
     }
 
     /// Is it a line that is looked for?
@@ -82,6 +82,11 @@ struct LogsPage {
     cli: Cli,
 }
 
+/// The last `count` lines that match. They are read from the disk, so other tasks get another thread.
+pub fn kept(log: &logs::AppLog, filter: &Filter, count: usize) -> Vec<LogLine> {
+    tokio::task::block_in_place(|| log.last(filter, count, None).0)
+}
+
 fn page(
     service: &Service,
     visitor: &Visitor,
@@ -92,8 +97,8 @@ fn page(
     let (app, head) = Head::new(service, ctx, name, "logs")?;
     let log = service.logs().app(app.id);
     let last = log.last_seq();
-    let history = log.tail(asked.filter(), LOG_LINES_KEPT, false).into_history().filter(|line| asked.matches(line));
-    let mut lines: Vec<LogLine> = history.collect();
+    let mut lines = kept(&log, &asked.filter(), LOG_LINES_KEPT);
+    lines.retain(|line| asked.matches(line));
     let shown = asked.lines.unwrap_or(LINES);
     let earlier = lines.len() > shown;
     lines.drain(..lines.len().saturating_sub(shown));
@@ -145,8 +150,8 @@ async fn download(
         Ok(app) => app,
         Err(e) => return crate::message::failed_for(&visitor, &e),
     };
-    let history = service.logs().app(app.id).tail(asked.filter(), LOG_LINES_KEPT, false).into_history();
-    let text: String = history.filter(|line| asked.matches(line)).map(|line| line.display() + "\n").collect();
+    let history = kept(&service.logs().app(app.id), &asked.filter(), LOG_LINES_KEPT);
+    let text: String = history.into_iter().filter(|line| asked.matches(line)).map(|line| line.display() + "\n").collect();
     let mut response = text.into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));

@@ -100,7 +100,7 @@ fn page(service: &Service, visitor: &Visitor, ctx: &Ctx, outcome: Outcome, name:
     let (app, head) = Head::new(service, ctx, name, "overview")?;
     let (_, dynos) = service.dynos(ctx, name)?;
     let build = shell::newest_build(service, ctx, &app)?.filter(|build| build.status == domain::BuildStatus::Pending);
-    let history = service.logs().app(app.id).tail(logs::Filter::default(), LINES, false).into_history();
+    let history = crate::logs_page::kept(&service.logs().app(app.id), &logs::Filter::default(), LINES).into_iter();
     let row = |dyno: domain::Dyno| DynoRow {
         name: dyno.name(),
         state: Badge::of(dyno.state),

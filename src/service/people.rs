@@ -349,7 +349,8 @@ impl Service {
     }
 }
 
-fn drop_invitations(tx: &mut Tx, which: impl Fn(&Invitation) -> bool) -> Result<usize> {
+/// Takes back the invitations that `which` is true for; their number.
+pub(crate) fn drop_invitations(tx: &mut Tx, which: impl Fn(&Invitation) -> bool) -> Result<usize> {
     let mut dropped = 0;
     for key in tx.scan(&tables::INVITATION_BY_ID, &())? {
         if let Some(old) = tx.get(&tables::INVITATIONS, &key)?.filter(&which) {

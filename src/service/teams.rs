@@ -2,7 +2,7 @@
 
 use crate::{
     Action, Actor, Ctx, Error, On, Result, Service, access,
-    people::{join, known_account},
+    people::{drop_invitations, join, known_account},
     pipelines,
 };
 use domain::{Account, App, EventBody, Membership, Role, Team, TeamId, names, pipeline::Owner};
@@ -202,12 +202,14 @@ impl Service {
     pub async fn set_member(&self, ctx: &Ctx, team: &str, who: &str, role: Role) -> Result<(Team, Membership, Account)> {
         let team = self.team_for(ctx, Action::Manage, team)?;
         let account = known_account(self.store(), who)?;
-        let (ctx2, id) = (ctx.clone(), account.id);
+        let (ctx2, id, email) = (ctx.clone(), account.id, account.email.clone());
         self.store()
             .commit(move |tx| -> Result<()> {
                 if let Some(old) = tx.get(&tables::MEMBERS, &(team.id, id))?.filter(|_| role != Role::Admin) {
                     keeps_an_admin(tx, &old)?;
                 }
+                // Whoever is in has no use for an open invitation, which would give the role of then.
+                drop_invitations(tx, |old| old.team == Some(team.id) && old.email == email)?;
                 join(tx, &ctx2, team.id, id, role)
             })
             .await?;

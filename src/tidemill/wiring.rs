@@ -175,6 +175,7 @@ fn control(app: axum::Router) -> Control {
         let (app, handle) = (app.clone(), handle.clone());
         let peer = client.address.ip().to_canonical();
         request.extensions_mut().insert(api::Connection { peer, secure: client.secure });
+        request.extensions_mut().insert(dashboard::OverTls(client.secure));
         request.extensions_mut().insert(axum::extract::ConnectInfo(client.address));
         Box::pin(async move {
             let answer = handle.spawn(app.oneshot(request.map(AxumBody::new))).await;

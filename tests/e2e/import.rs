@@ -1,6 +1,6 @@
 //! `import heroku`: an app of another server made anew on this one; the other server is a second platform.
 
-use crate::support::*;
+use crate::{matrix::join, support::*};
 use serde_json::{Value, json};
 use std::process::{Command, Output};
 
@@ -118,6 +118,45 @@ fn process_types_wait_for_the_code() {
     let worker = got(&target, "/apps/moved/formation/worker");
     assert_eq!((worker["quantity"].as_u64(), worker["size"].as_str()), (Some(1), Some("Standard-2X")));
     assert_eq!(got(&target, "/apps/moved/formation/web")["quantity"], 2);
+}
+
+/// Drain, collaborator and a place in a pipeline: what needs people and things beside the app.
+fn connected(platform: &Platform) {
+    join(platform, "bo@example.com", "member");
+    line(platform);
+    changed(platform, "POST", "/apps/shop/log-drains", json!({ "url": "https://logs.shop.example/in" }));
+    changed(platform, "POST", "/apps/shop/collaborators", json!({ "user": "bo@example.com" }));
+    let pipeline = got(platform, "/pipelines")[0]["id"].clone();
+    changed(platform, "POST", "/pipeline-couplings", json!({ "app": "shop", "pipeline": pipeline, "stage": "staging" }));
+}
+
+/// A pipeline of the admin's.
+fn line(platform: &Platform) {
+    let owner = json!({ "id": got(platform, "/account")["id"], "type": "user" });
+    changed(platform, "POST", "/pipelines", json!({ "name": "line", "owner": owner }));
+}
+
+#[test]
+fn drains_collaborators_and_the_place_in_a_pipeline_move_along() {
+    let (source, target) = (furnished(), Platform::start());
+    connected(&source);
+    join(&target, "bo@example.com", "member");
+    let plan = text(&import(&target, &source, &["--dry-run"]));
+    for part in ["+  Drain https://logs.shop.example/in", "+  Collaborator bo@example.com", "Place in pipeline line, staging"] {
+        assert!(plan.contains(part), "no {part:?} in {plan}");
+    }
+    assert!(plan.contains("there is no pipeline line here; make it, and give this command again"), "{plan}");
+    line(&target);
+    let done = import(&target, &source, &[]);
+    assert!(done.status.success(), "{}", text(&done));
+    assert_eq!(got(&target, "/apps/shop/log-drains")[0]["url"], "https://logs.shop.example/in");
+    let people = got(&target, "/apps/shop/collaborators");
+    assert!(people.as_array().unwrap().iter().any(|one| one["user"]["email"] == "bo@example.com"), "{people}");
+    let place = got(&target, "/apps/shop/pipeline-couplings");
+    assert_eq!((&place["stage"], &place["pipeline"]["id"]), (&json!("staging"), &got(&target, "/pipelines")[0]["id"]));
+    let again = import(&target, &source, &["--json"]);
+    let answer: Value = serde_json::from_slice(&again.stdout).unwrap();
+    assert_eq!((again.status.code(), &answer["done"]), (Some(0), &json!([])), "{}", text(&again));
 }
 
 #[test]

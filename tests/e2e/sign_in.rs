@@ -96,7 +96,7 @@ fn make(platform: &Platform, body: Value) -> (String, String) {
 }
 
 #[test]
-fn authorizations_are_shown_whole_once_and_end() {
+fn section_18_3_authorizations_of_nothing_and_with_an_end_in_a_string() {
     let platform = Platform::start();
     let (id, token) = make(&platform, json!({}));
     let one = platform.api("GET", &format!("/oauth/authorizations/{id}"), None).json();
@@ -246,7 +246,7 @@ pub fn code(secret: &str, steps: i64) -> String {
 }
 
 #[test]
-fn a_second_factor_is_asked_for_and_each_code_counts_once() {
+fn section_18_16_two_factor_with_and_without_an_app_and_each_code_counts_once() {
     let platform = Platform::start();
     assert_eq!(platform.api("POST", "/account/two-factor", None).status, 422, "a password first");
     let email = with_password(&platform);
@@ -360,6 +360,22 @@ fn browsers_sign_in_with_forms_of_ours_and_out_again() {
     let last = platform.api("GET", "/oauth/sessions", None).json()[0]["id"].as_str().unwrap().to_string();
     assert_eq!(platform.api("DELETE", &format!("/oauth/sessions/{last}"), None).status, 200);
     assert_eq!(other.get("/account/settings").status, 303);
+}
+
+#[test]
+fn cookies_are_for_the_way_that_the_request_came() {
+    let platform = Platform::start();
+    let cookies = |scheme: &str| {
+        let page = format!("{scheme}://127.0.0.1:{}/login", platform.port);
+        let output = Command::new("curl").args(["-s", "-k", "-D", "-", "-o", "/dev/null", &page]).output().unwrap();
+        let head = String::from_utf8_lossy(&output.stdout).to_lowercase();
+        head.lines().filter(|line| line.starts_with("set-cookie:")).map(String::from).collect::<Vec<_>>()
+    };
+    let plain = cookies("http");
+    assert!(!plain.is_empty() && plain.iter().all(|cookie| !cookie.contains("secure")), "a browser would drop it: {plain:?}");
+    let tls = cookies("https");
+    let kept = |cookie: &String| cookie.contains("__host-") && cookie.contains("; secure") && cookie.contains("; httponly");
+    assert!(!tls.is_empty() && tls.iter().all(kept), "it could be read on the way: {tls:?}");
 }
 
 #[test]
@@ -478,6 +494,34 @@ fn the_official_command_line_signs_in_and_out() {
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stdout));
     assert_eq!(with(&platform, &token, "GET", "/account", None).status, 401, "logout takes the token back");
     assert_eq!(platform.api("GET", "/account", None).status, 200, "and no other");
+}
+
+#[test]
+fn the_official_command_line_signs_in_at_a_terminal_with_a_password() {
+    let Some(program) = crate::git_clients::official().map(|path| path.display().to_string()) else { return };
+    let platform = Platform::start();
+    let email = with_password(&platform);
+    let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/clients/terminal_login.py");
+    let script = script.display().to_string();
+    let run = |password: &str| {
+        let mut command = Command::new("python3");
+        command.args([&script, &program, &email, password]).env_clear().env("PATH", std::env::var("PATH").unwrap());
+        for name in ["HEROKU_HOST", "HEROKU_LOGIN_HOST", "HEROKU_PARTICLEBOARD_URL"] {
+            command.env(name, platform.base());
+        }
+        command.env("HOME", platform.dir.path()).env("HEROKU_NETRC_WRITE", "true").env("TERM", "xterm");
+        command.env("HEROKU_SKIP_NEW_VERSION_CHECK", "1").env("DISABLE_TELEMETRY", "true");
+        command.stdin(Stdio::null()).output().unwrap()
+    };
+    let signed_in = run(PASSWORD);
+    let seen = String::from_utf8_lossy(&signed_in.stdout).into_owned();
+    assert!(signed_in.status.success() && seen.contains("Logged in as"), "{seen}");
+    assert!(!seen.contains(PASSWORD), "the password is shown");
+    let netrc = std::fs::read_to_string(platform.dir.path().join(".netrc")).unwrap();
+    let token = netrc.split("password ").nth(1).unwrap().split_whitespace().next().unwrap();
+    assert_eq!(with(&platform, token, "GET", "/account", None).json()["email"], email.as_str());
+    let wrong = run("not the password");
+    assert!(!wrong.status.success() && String::from_utf8_lossy(&wrong.stdout).contains("Invalid credentials"), "{wrong:?}");
 }
 
 #[test]

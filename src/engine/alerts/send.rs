@@ -100,10 +100,7 @@ async fn send(engine: &Engine, channel: Channel, notice: Notice) -> Result<(), S
         ChannelKind::Email => by_mail(mail.as_ref(), &secrets.target, &notice),
         kind => {
             let post = posted(kind, secrets, &notice, seconds, allow_private);
-            match post::send(post) {
-                (_, None) => Ok(()),
-                (_, Some(class)) => Err(class),
-            }
+            post::send(post).error.map_or(Ok(()), Err)
         }
     });
     sending.await.unwrap_or_else(|_| Err("unknown".into()))

@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn heroku_cli_auth_and_apps() {
-    let Some(mut table) = Table::start("auth and apps") else { return };
+    let Some(mut table) = Table::start("auth and apps").map(Table::apart) else { return };
     table.shows("auth:whoami", &["admin@localhost"]);
     table.shows("whoami", &["admin@localhost"]);
     table.shows("auth:2fa", &["Two-factor authentication is not enabled"]);

@@ -20,7 +20,7 @@ fn deployed(family: &'static str) -> Option<Table> {
     shell.args(["-c", &script]).env_clear().current_dir(&table.dir);
     table.environment(&mut shell);
     let pushed = shell.stdin(Stdio::null()).output().unwrap();
-    table.judge("git push heroku main", &pushed, 0, &["Verifying deploy... done.", "main -> main"]);
+    table.judge("git push heroku main", &pushed.into(), 0, &["Verifying deploy... done.", "main -> main"]);
     Some(table)
 }
 
@@ -64,6 +64,9 @@ fn heroku_cli_ps_and_releases() {
     table.line("rollback v3", 0, &["Rolling back shop to v3... done, v5"], |p| {
         newest_release(p, "shop")["description"] == "Rollback to v3"
     });
+    table.line("releases:rollback v4", 0, &["Rolling back shop to v4... done, v6"], |p| {
+        newest_release(p, "shop")["description"] == "Rollback to v4"
+    });
     table.refused("rollback v99", 2, &["Error ID: not_found"]);
     table.shows("releases:output v5", &["Release v5 has no release output available"]);
     table.refused("releases:retry", 2, &["App must have a release-phase command to use this command."]);
@@ -72,7 +75,7 @@ fn heroku_cli_ps_and_releases() {
 
 #[test]
 fn heroku_cli_run_and_logs() {
-    let Some(mut table) = deployed("run and logs") else { return };
+    let Some(mut table) = deployed("run and logs").map(Table::apart) else { return };
     table.shows("logs -n 200", &["app[api]: Initial release", "heroku[web.1]: State changed from starting to up"]);
     table.shows("logs -n 200 --source app --dyno-name api", &["app[api]: Release v3 created"]);
     table.shows("run echo 'hello there'", &["hello there", "Running echo"]);
@@ -84,7 +87,7 @@ fn heroku_cli_run_and_logs() {
     let child = fed.as_mut().unwrap();
     child.stdin.take().unwrap().write_all(b"one\ntwo\n").unwrap();
     let output = fed.unwrap().wait_with_output().unwrap();
-    table.judge("run --no-tty cat < two lines", &output, 0, &["one two"]);
+    table.judge("run --no-tty cat < two lines", &output.into(), 0, &["one two"]);
     table.line("run:detached 'echo detached-$DYNO'", 0, &["Running", "done", "heroku logs"], |p| {
         p.wait_log("shop", "]: detached-run.");
         true

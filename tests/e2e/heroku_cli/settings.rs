@@ -56,6 +56,7 @@ fn heroku_cli_keys_and_the_platform() {
     table.shows("status", &["No known issues at this time."]);
     table.shows("status --json", &["\"status\""]);
     table.shows("buildpacks:search python", &["heroku/python"]);
+    table.shows("buildpacks:info heroku/python", &["=== heroku/python", "category: languages"]);
     table.shows("buildpacks:versions heroku/python", &["Version"]);
     table.refused("buildpacks:set heroku/nosuchpack -a nothere", 2, &["Error ID: not_found"]);
     table.end();
