@@ -111,7 +111,10 @@ fn rsyslog_takes_lines_over_tcp_and_tls_and_again_after_it_was_away() {
 }
 
 /// Answers each request with the same status, after it has read it; keeps the bodies.
-fn collector(status: u16) -> (u16, Arc<Mutex<Vec<(String, Value)>>>) {
+/// What a collector was sent: path and body.
+type Sent = Arc<Mutex<Vec<(String, Value)>>>;
+
+fn collector(status: u16) -> (u16, Sent) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (port, got) = (listener.local_addr().unwrap().port(), Arc::new(Mutex::new(Vec::new())));
     let all: Arc<Mutex<Vec<(String, Value)>>> = got.clone();

@@ -69,7 +69,7 @@ pub async fn run(engine: &Engine, name: &str) {
 
 fn say(engine: &Engine, row: Option<&Managed>, text: &str) {
     if let Some(app) = row.and_then(|row| row.app) {
-        engine.shared.parts.logs.app(app).write("app", "api", text.to_string());
+        engine.shared.parts.logs.app(app).write("app", "api", text);
     }
 }
 
