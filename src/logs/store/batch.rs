@@ -179,7 +179,7 @@ mod tests {
             release: 12,
             source: Bytes::from_static(b"app"),
             ps: Bytes::from_static(b"web.1"),
-            position: (first_seq % 2 == 0).then(|| (DynoId::from(Uuid::from_u128(7)), 99)),
+            position: first_seq.is_multiple_of(2).then(|| (DynoId::from(Uuid::from_u128(7)), 99)),
             body: Bytes::copy_from_slice(body),
         }
     }
