@@ -26,6 +26,9 @@ const HEADERS_MAX: usize = 1000;
 /// After a failed accept (no descriptors left) the next try waits this long, as there is nothing to wait on.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// At the end of the daemon: time for the first byte of a client that has connected just before.
+const LAST_WORD: Duration = Duration::from_secs(1);
+
 /// First byte of a TLS handshake. On the same port as HTTP, since clients derive one address from the other
 /// (`cli-contract.md` section 1.1).
 const TLS_HANDSHAKE: u8 = 0x16;
@@ -129,39 +132,37 @@ impl Listener {
     }
 }
 
+/// Waits for what a client says first. When the daemon ends meanwhile, for at most [`LAST_WORD`]: its request may be on the
+/// way, and nobody else can take the connection over.
+async fn first_word<T>(what: impl Future<Output = std::io::Result<T>>, end: &mut watch::Receiver<bool>) -> Option<T> {
+    let over = async {
+        let _ = end.wait_for(|end| *end).await; // a sender that is gone has ended, too
+        tokio::time::sleep(LAST_WORD).await;
+    };
+    tokio::select! {
+        said = tokio::time::timeout(HEAD_LIMIT, what) => said.ok()?.ok(),
+        () = over => None,
+    }
+}
+
 /// Finds out what a connection wants and serves it.
 async fn connection(stream: TcpStream, peer: Peer, router: Arc<Router>, doors: Option<Doors>, mut end: watch::Receiver<bool>) {
     let _ = stream.set_nodelay(true); // only a matter of speed
     let mut first = [0u8; 1];
-    let peeked = tokio::select! {
-        peeked = tokio::time::timeout(HEAD_LIMIT, stream.peek(&mut first)) => peeked,
-        _ = end.wait_for(|end| *end) => return, // it has not asked for anything
-    };
-    match (peeked, doors) {
-        (Ok(Ok(1)), Some(doors)) if first[0] == TLS_HANDSHAKE => {
-            let secured = tokio::select! {
-                secured = tokio::time::timeout(HEAD_LIMIT, secured(stream, &doors)) => secured,
-                _ = end.wait_for(|end| *end) => return, // it has not asked for anything
-            };
-            match secured {
-                Ok(Ok(Secured::Http(stream))) => http(stream, Peer { proto: "https", ..peer }, router, end).await,
-                Ok(Ok(Secured::Caller(caller))) => (doors.meet)(caller),
-                Ok(Err(_)) | Err(_) => {} // no TLS, or nothing was said
-            }
-        }
-        (Ok(Ok(1)), Some(doors)) if first[0] == SSH_GREETING[0] => {
-            let greeted = tokio::select! {
-                greeted = tokio::time::timeout(HEAD_LIMIT, greeted(stream)) => greeted,
-                _ = end.wait_for(|end| *end) => return, // it has not asked for anything
-            };
-            match greeted {
-                Ok(Ok((true, stream))) => (doors.ssh)(Box::new(stream), peer.address).await,
-                Ok(Ok((false, stream))) => http(stream, peer, router, end).await,
-                _ => {} // it went away, or said nothing for too long
-            }
-        }
-        (Ok(Ok(1)), _) => http(stream, peer, router, end).await,
-        _ => {} // it went away, or said nothing for too long
+    // None: it went away, or said nothing for too long.
+    let Some(1) = first_word(stream.peek(&mut first), &mut end).await else { return };
+    match doors {
+        Some(doors) if first[0] == TLS_HANDSHAKE => match first_word(secured(stream, &doors), &mut end).await {
+            Some(Secured::Http(stream)) => http(stream, Peer { proto: "https", ..peer }, router, end).await,
+            Some(Secured::Caller(caller)) => (doors.meet)(caller),
+            None => {} // no TLS, or nothing was said
+        },
+        Some(doors) if first[0] == SSH_GREETING[0] => match first_word(greeted(stream), &mut end).await {
+            Some((true, stream)) => (doors.ssh)(Box::new(stream), peer.address).await,
+            Some((false, stream)) => http(stream, peer, router, end).await,
+            None => {}
+        },
+        _ => http(stream, peer, router, end).await,
     }
 }
 

@@ -24,12 +24,11 @@ const SETTINGS: &str = "/etc/tidemill/tidemill.toml";
 const GRACE_MS: u64 = 30_000;
 
 /// File name, place, content; the same files as in the package.
-const FILES: [(&str, &str, &str); 5] = [
+const FILES: [(&str, &str, &str); 4] = [
     ("tidemill.service", UNITS, include_str!("../../systemd/tidemill.service")),
     ("tidemill.socket", UNITS, include_str!("../../systemd/tidemill.socket")),
     ("tidemill.slice", UNITS, include_str!("../../systemd/tidemill.slice")),
     ("tidemill.conf", "/etc/tmpfiles.d", include_str!("../../systemd/tidemill.tmpfiles.conf")),
-    ("tidemill.conf", "/etc/sysusers.d", include_str!("../../systemd/tidemill.sysusers.conf")),
 ];
 
 /// Install this program as a service of systemd: units, settings, program; starts it
@@ -124,10 +123,10 @@ fn installed(root: Option<&Path>) -> Result<()> {
     }
     println!("Installed {PROGRAM}, units in {UNITS}, settings in {SETTINGS}");
     if live {
-        run("systemd-sysusers", &["/etc/sysusers.d/tidemill.conf"])?;
         run("systemctl", &["daemon-reload"])?;
         run("systemctl", &["enable", "--now", "tidemill.socket", "tidemill.service"])?;
-        println!("Tidemill is running. Next: sudo tidemill init");
+        println!("Tidemill runs. Set your domain in {SETTINGS}, then: systemctl restart tidemill");
+        println!("The link for the first admin: journalctl -u tidemill | grep 'First admin' | tail -1");
     }
     Ok(())
 }

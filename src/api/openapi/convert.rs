@@ -30,6 +30,8 @@ const CORRECTED: &[(&str, &str)] = &[
     ("domain.hostname", r#"{"type":"string","description":"full hostname"}"#),
     // An object is what clients read.
     ("app.generation", r#"{"type":"object","properties":{"id":{"type":"string"},"name":{"type":"string"}}}"#),
+    // Members of this installation may only look.
+    ("team.role", r#"{"enum":["admin","collaborator","member","owner","viewer",null],"description":"role in the team"}"#),
     // Regions of clouds.
     ("region.provider", r#"{"type":"object","properties":{"name":{"type":"string"},"region":{"type":"string"}}}"#),
 ];

@@ -55,10 +55,10 @@ fn not_offered(table: &mut Table) {
     table.line("ci:config:set A=1 --pipeline store", 0, &["Setting A... done", "A: 1"], |p| variables(p)["A"] == "1");
     table.shows("ci:config:get A --pipeline store", &["1"]);
     table.line("ci:config:unset A --pipeline store", 0, &["Unsetting A... done"], |p| variables(p) == serde_json::json!({}));
-    let no_runs = ["Test runs are not offered; run tests in a CI of your choice and deploy when they pass.", "Error ID"];
-    table.refused("ci --pipeline store", 2, &no_runs);
-    table.refused("ci:info 1 --pipeline store", 2, &no_runs);
-    table.refused("ci:last --pipeline store", 2, &no_runs);
+    table.shows("ci --pipeline store", &["Showing latest test runs for the store pipeline"]);
+    let no_run = ["Couldn't find that test run; run tests in a CI of your choice and deploy when they pass.", "Error ID"];
+    table.refused("ci:info 1 --pipeline store", 2, &no_run);
+    table.shows("ci:last --pipeline store", &["No Heroku CI runs found for the specified app and/or pipeline."]);
     table.refused("ci:run --pipeline store", 2, &["outside of your app's git repository."]);
     table.refused("ci:rerun --pipeline store", 2, &["outside of your app's git repository."]);
     let no_reviews = ["Review apps are not offered; make an app per branch", "Error ID: gone"];

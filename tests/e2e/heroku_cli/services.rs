@@ -125,7 +125,7 @@ fn heroku_cli_add_ons_telemetry_and_the_rest() {
     table.refused("addons:upgrade thing -a shop", 1, &["No plan specified."]);
     table.shows("usage:addons -a shop", &["No usage found for app shop"]);
     table.shows("telemetry -a shop", &["There are no telemetry drains in shop"]);
-    table.refused("telemetry:add https://shop.example -a shop", 2, &["does not export telemetry yet; log drains carry"]);
+    table.refused("telemetry:add https://shop.example -a shop", 2, &["does not export telemetry by this way yet; log drains"]);
     table.refused("telemetry:info thing", 2, &["Couldn't find that telemetry drain."]);
     table.refused("telemetry:update thing --endpoint https://shop.example", 2, &["Couldn't find that telemetry drain."]);
     table.shows("telemetry:remove -a shop", &["Removing all telemetry drains from app shop... done"]);
