@@ -269,3 +269,31 @@ fn channels_are_tried_held_back_after_six_and_kept_out_of_private_places() {
         assert_eq!((answer.status, answer.json()["id"].as_str()), (422, Some("invalid_params")), "{body}: {}", answer.text);
     }
 }
+
+#[test]
+fn rules_and_channels_are_managed_from_the_command_line() {
+    let platform = Platform::start();
+    platform.create("shop");
+    let run = |args: &[&str]| {
+        let output = platform.cli(&[args, &["-a", "shop"]].concat());
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        assert!(output.status.success(), "{args:?}: {}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    assert_eq!(run(&["alerts"]), "Nothing is wrong.\n");
+    run(&["alerts:add", "p95", "800", "--for", "10m", "--name", "slow"]);
+    let rules = run(&["alerts:rules"]);
+    assert!(rules.contains("crash loop (built in)") && rules.contains("slow  "), "{rules}");
+    assert!(rules.lines().any(|line| line.starts_with("slow") && line.contains("800.0   600s")), "{rules}");
+    run(&["alerts:remove", "slow"]);
+    assert!(!run(&["alerts:rules"]).contains("slow  "));
+    let secret = run(&["alerts:channels:add", "webhook", "https://example.com/hook"]);
+    assert_eq!(secret.lines().last().unwrap().len(), 64, "{secret}");
+    assert!(run(&["alerts:channels"]).contains("webhook  https://example.com/…"));
+    assert_eq!(run(&["alerts:deliveries"]), "Nothing was sent yet.\n");
+    let id = run(&["alerts:channels", "-q"]).trim().to_string();
+    run(&["alerts:channels:remove", &id]);
+    assert!(run(&["alerts:channels"]).starts_with("There are no channels"));
+    let wrong = platform.cli(&["alerts:add", "p95", "many", "-a", "shop"]);
+    assert_eq!(wrong.status.code(), Some(2));
+}

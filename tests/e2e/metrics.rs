@@ -99,6 +99,8 @@ fn what_an_app_does_is_counted_kept_over_a_kill_and_gone_with_it() {
     let now = platform.cli(&["metrics", "-a", "shop", "--json"]);
     let now: Value = serde_json::from_slice(&now.stdout).unwrap();
     assert!(now["latest"]["memory"]["web.1"].as_f64().unwrap() > 1.0, "{now}");
+    let host = platform.cli(&["metrics:host"]);
+    assert!(String::from_utf8_lossy(&host.stdout).contains("host-memory"), "{host:?}");
     // A kill loses at most what was not written yet, and nothing that was.
     let app = get(&platform, "/apps/shop")["id"].as_str().unwrap().to_string();
     platform.signal("KILL");
