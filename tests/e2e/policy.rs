@@ -105,7 +105,15 @@ fn features_are_switched_without_a_restart_and_tell_dynos_about_themselves() {
     let list = platform.api("GET", "/apps/shop/features", None).json();
     crate::schema::check_list("app-feature", &list);
     let names: Vec<&str> = list.as_array().unwrap().iter().map(|f| f["name"].as_str().unwrap()).collect();
-    let expected = ["log-runtime-metrics", "preboot", "runtime-dyno-build-metadata", "runtime-dyno-metadata", "two-factor"];
+    let expected = [
+        "http-strict-transport-security",
+        "https-redirect",
+        "log-runtime-metrics",
+        "preboot",
+        "runtime-dyno-build-metadata",
+        "runtime-dyno-metadata",
+        "two-factor",
+    ];
     assert_eq!(names, expected);
     assert!(list.as_array().unwrap().iter().all(|f| f["enabled"] == false));
     let states: Vec<&str> = list.as_array().unwrap().iter().map(|f| f["state"].as_str().unwrap()).collect();
