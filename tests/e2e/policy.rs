@@ -117,9 +117,10 @@ fn features_are_switched_without_a_restart_and_tell_dynos_about_themselves() {
     assert_eq!(names, expected);
     assert!(list.as_array().unwrap().iter().all(|f| f["enabled"] == false));
     let states: Vec<&str> = list.as_array().unwrap().iter().map(|f| f["state"].as_str().unwrap()).collect();
-    assert_eq!(states, ["beta", "general", "beta", "beta", "general"], "features, and what labs lists");
+    assert_eq!(states, ["general", "general", "beta", "general", "beta", "beta", "general"], "features, and what labs lists");
     let before = dynos(&platform);
-    let by_id = format!("/apps/shop/features/{}", list[3]["id"].as_str().unwrap());
+    let metadata = list.as_array().unwrap().iter().find(|f| f["name"] == "runtime-dyno-metadata").unwrap();
+    let by_id = format!("/apps/shop/features/{}", metadata["id"].as_str().unwrap());
     let on = platform.api("PATCH", &by_id, Some(json!({ "enabled": true })));
     assert_eq!((on.status, on.json()["enabled"].as_bool()), (200, Some(true)), "{}", on.text);
     crate::schema::check("app-feature", &platform.api("GET", "/apps/shop/features/runtime-dyno-metadata", None).json());
