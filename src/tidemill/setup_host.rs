@@ -180,6 +180,15 @@ fn gone(done: io::Result<()>, what: &str) -> Result<()> {
     }
 }
 
+/// Takes the last output of dynos that are ended with the platform: nobody is there to keep it.
+struct Unheard;
+
+impl runtime::Sink for Unheard {
+    fn output(&self, _end: u64, _time_us: u64, _bytes: &[u8]) {}
+    fn dropped(&self, _lines: u64) {}
+    fn grace_over(&self) {}
+}
+
 /// Ends what outlived the daemon; refuses while one runs, whose business it is.
 fn end_dynos(config: &Config) -> Result<usize> {
     let dynos = config.data_dir.join("run/dynos");
@@ -199,7 +208,11 @@ fn end_dynos(config: &Config) -> Result<usize> {
         for id in ids.iter().copied() {
             let native = native.clone();
             ends.spawn(async move {
-                native.stop(id, GRACE_MS).await?;
+                // One that has ended meanwhile only leaves its folder.
+                if native.recover(id, Arc::new(Unheard)).await?.is_some() {
+                    native.stop(id, GRACE_MS).await?;
+                    native.wait(id).await?;
+                }
                 native.remove(id).await
             });
         }
