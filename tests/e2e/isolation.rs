@@ -135,3 +135,44 @@ fn a_buildpack_by_git_url_is_fetched_from_inside_the_cage() {
     end(&mut local);
     assert!(!ok && text.contains("can not fetch buildpack git://127.0.0.1"), "{text}");
 }
+
+/// Whoever comes next must not be the user of a cage that is still there.
+#[test]
+fn a_user_number_is_kept_until_the_cage_is_gone() {
+    if !root_or_skip("users of dynos") {
+        return;
+    }
+    let platform = Platform::start();
+    platform.create("shop");
+    let repo = Repo::empty();
+    repo.write("Procfile", "worker: echo \"user $(id -u).\"; exec sleep 1000\n");
+    repo.commit("says its user");
+    repo.deploy(&platform, "shop");
+    let scale = |quantity: u32| {
+        let answer = platform.api("PATCH", "/apps/shop/formation/worker", Some(json!({ "quantity": quantity })));
+        assert_eq!(answer.status, 200, "{}", answer.text);
+    };
+    let users = |count: usize| {
+        eventually("each says its user", || {
+            let log = platform.log("shop");
+            let users: Vec<String> = log.lines().filter_map(|l| Some(l.split_once("]: user ")?.1.to_string())).collect();
+            (users.len() == count).then_some(users)
+        })
+    };
+    scale(1);
+    users(1);
+    let cage = eventually("one cage", || platform.cages().into_iter().next());
+    let held = cage.join("held");
+    std::fs::create_dir(&held).unwrap();
+    let mounted = Command::new("mount").args(["-t", "tmpfs", "tmpfs"]).arg(&held).status().unwrap();
+    assert!(mounted.success());
+    scale(0);
+    eventually("it can not be removed", || platform.output().contains("engine.cage_left").then_some(()));
+    scale(1);
+    let two = users(2);
+    assert!(Command::new("umount").arg(&held).status().unwrap().success());
+    assert_ne!(two[0], two[1], "the first one's is kept");
+    eventually("the cage goes", || (!cage.exists()).then_some(()));
+    scale(2);
+    assert_eq!(users(3)[2], two[0], "now it is free again");
+}
