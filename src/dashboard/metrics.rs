@@ -271,7 +271,7 @@ fn page(
         process: asked.process.clone().unwrap_or_default(),
         processes: formation.into_iter().map(|entry| entry.ptype).filter(|ptype| ptype != service::RELEASE).collect(),
         query: visitor.at.split_once('?').map(|(_, query)| format!("?{query}")).unwrap_or_default(),
-        cli: Cli::of(&app.name, ["ps"]),
+        cli: Cli::of(&app.name, ["metrics"]),
         charts,
         as_table,
         head,
