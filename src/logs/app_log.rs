@@ -318,6 +318,11 @@ impl AppLog {
         self.feed.dealt()
     }
 
+    /// A change of [`Self::dealt`] from now on: taken before the disk is read, nothing is missed.
+    pub(crate) fn dealing(&self) -> watch::Receiver<u64> {
+        self.feed.dealing()
+    }
+
     /// A number from which on lines of that time are found.
     pub(crate) async fn seq_at(self: &Arc<Self>, since_us: u64) -> u64 {
         self.on_disk(move |files| files.seq_at(since_us)).await.unwrap_or(0)

@@ -8,11 +8,8 @@ use crate::{
     store::{Batch, Found},
 };
 use bytes::Bytes;
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc};
 use tokio::{sync::watch, task::JoinHandle};
-
-/// The disk is asked again after this time for lines that are on their way to it.
-const DISK_LATE: Duration = Duration::from_millis(50);
 
 /// Where a reader begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,6 +150,7 @@ impl Tail {
     }
 
     async fn read_disk(&mut self) {
+        let mut dealing = self.log.dealing();
         let (batches, next) = self.log.stored(self.next, &self.filter).await;
         if next > self.next {
             self.take(&batches, next);
@@ -161,7 +159,8 @@ impl Tail {
         match self.log.next(self.next) {
             // Dealt with and not there: it was lost on the way to the disk, which the log itself tells.
             Next::Behind(first) if self.log.dealt() >= first => self.next = first,
-            Next::Behind(_) => tokio::time::sleep(DISK_LATE).await,
+            // On their way to the disk.
+            Next::Behind(_) => drop(dealing.changed().await),
             _ => {}
         }
     }

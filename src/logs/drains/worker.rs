@@ -24,8 +24,6 @@ use uuid::Uuid;
 const HTTP_BATCH_BYTES: usize = 102_400;
 /// Bytes of one write to a stream. The receiver sees no difference to the published 4096.
 const SYSLOG_BATCH_BYTES: usize = 64 << 10;
-/// The disk is asked again after this time for lines that are on their way to it.
-const DISK_LATE: Duration = Duration::from_millis(50);
 /// A batch is lost when the receiver did not take it so often. Not counted while the receiver is not there at all.
 const TRIES: u32 = 3;
 /// Wait after the first failure; twice as long after each further one, and a random half of it less.
@@ -165,7 +163,11 @@ impl Worker {
                 Err(_) => self.sender.close(),
                 Ok(false) => return,
                 Ok(true) => {
-                    let Some(taken) = self.take().await else { continue };
+                    let taken = tokio::select! {
+                        taken = self.take() => taken,
+                        _ = stop.wait_for(|stop| *stop) => return,
+                    };
+                    let Some(taken) = taken else { continue };
                     if !self.hand_over(taken, &mut stop).await {
                         return;
                     }
@@ -178,6 +180,7 @@ impl Worker {
     async fn read(&mut self) {
         while self.pending.is_empty() {
             let from = self.read_on;
+            let mut dealing = self.log.dealing();
             let (batches, next) = match self.log.next(from) {
                 Next::Nothing => return,
                 Next::Batches(batches, next) => (batches, next),
@@ -185,7 +188,8 @@ impl Worker {
                     (batches, next) if next > from => (batches, next),
                     _ if self.log.dealt() >= first => (Vec::new(), first),
                     _ => {
-                        tokio::time::sleep(DISK_LATE).await;
+                        // On their way to the disk.
+                        drop(dealing.changed().await);
                         return;
                     }
                 },

@@ -18,6 +18,7 @@ use std::{
     },
     time::{Duration, Instant},
 };
+use tokio::sync::watch;
 
 /// Batches that may wait for the disk.
 const BATCHES_MAX: usize = 16_384;
@@ -69,8 +70,8 @@ pub(crate) struct Feed {
     app: AppId,
     pub files: Files,
     waiting: AtomicUsize,
-    /// All numbers below it are stored or lost.
-    dealt: AtomicU64,
+    /// All numbers below it are stored or lost. Readers that wait for the disk are woken by it.
+    dealt: watch::Sender<u64>,
     /// Lines that are stored, since this process began.
     stored: AtomicU64,
     /// Lines that the disk did not take, since this process began.
@@ -79,13 +80,18 @@ pub(crate) struct Feed {
 
 impl Feed {
     pub fn new(app: AppId, files: Files) -> Self {
-        let dealt = AtomicU64::new(files.state().0);
+        let dealt = watch::Sender::new(files.state().0);
         Self { app, files, waiting: AtomicUsize::new(0), dealt, stored: AtomicU64::new(0), lost: AtomicU64::new(0) }
     }
 
     /// All numbers below it are stored or lost.
     pub fn dealt(&self) -> u64 {
-        self.dealt.load(Ordering::Acquire)
+        *self.dealt.borrow()
+    }
+
+    /// A change of [`Self::dealt`] from now on.
+    pub fn dealing(&self) -> watch::Receiver<u64> {
+        self.dealt.subscribe()
     }
 
     pub fn stored(&self) -> u64 {
@@ -249,7 +255,8 @@ impl Writer {
             for (batch, position) in taken {
                 feed.waiting.fetch_sub(batch.weight(), Ordering::Relaxed);
                 self.waiting.fetch_sub(batch.weight(), Ordering::Relaxed);
-                feed.dealt.fetch_max(batch.end_seq(), Ordering::AcqRel);
+                let end = batch.end_seq();
+                feed.dealt.send_if_modified(|dealt| std::mem::replace(dealt, end.max(*dealt)) < end);
                 // Also when the disk did not take it: it is told as lost, and the dyno must not be held up.
                 if let Some(position) = position {
                     position.safe.send_replace(position.offset);
