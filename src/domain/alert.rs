@@ -28,6 +28,8 @@ pub enum Metric {
     Cpu,
     /// Requests per minute.
     Requests,
+    /// 1 while the newest build or release of the last day is a failed one, else 0.
+    Deploy,
 }
 
 const METRICS: &[(Metric, &str)] = &[
@@ -40,6 +42,7 @@ const METRICS: &[(Metric, &str)] = &[
     (Metric::Drain, "drain"),
     (Metric::Cpu, "cpu"),
     (Metric::Requests, "requests"),
+    (Metric::Deploy, "failed-deploy"),
 ];
 
 impl Metric {
@@ -61,7 +64,7 @@ impl Metric {
     /// Unit of values and thresholds.
     pub fn unit(self) -> &'static str {
         match self {
-            Self::Crashes => "",
+            Self::Crashes | Self::Deploy => "",
             Self::Disk | Self::Certificate | Self::Memory | Self::Errors | Self::Cpu => " %",
             Self::P95 => " ms",
             Self::Drain => " min",
@@ -126,6 +129,8 @@ pub fn built_in() -> Vec<Rule> {
         rule("many errors", Metric::Errors, 5.0, 120),
         rule("slow answers", Metric::P95, 5000.0, 300),
         rule("log drain fails", Metric::Drain, 5.0, 0),
+        // Success is no fluctuation: nothing has to be waited for.
+        Rule { clear_s: 0, ..rule("deploy failed", Metric::Deploy, 1.0, 0) },
     ]
 }
 

@@ -59,6 +59,23 @@ pub trait ReadRows {
         self.raw_scan(&prefix, &prefix, usize::MAX)?.iter().map(|(_, bytes)| table.decode(bytes)).collect()
     }
 
+    /// All rows whose key begins with `prefix`, from `from` on, in order of the key.
+    ///
+    /// # Errors
+    /// When they can not be read or decoded.
+    fn scan_since<K: Key + ?Sized, V: Serialize + DeserializeOwned, P: Key>(
+        &self,
+        table: &Table<K, V>,
+        from: &K,
+        prefix: &P,
+    ) -> Result<Vec<V>, StoreError>
+    where
+        Self: Sized,
+    {
+        let (start, prefix) = (table.key_bytes(from), table.key_bytes(prefix));
+        self.raw_scan(&start, &prefix, usize::MAX)?.iter().map(|(_, bytes)| table.decode(bytes)).collect()
+    }
+
     /// At most `limit` rows of the whole table from `from` on.
     ///
     /// # Errors

@@ -297,3 +297,34 @@ fn rules_and_channels_are_managed_from_the_command_line() {
     let wrong = platform.cli(&["alerts:add", "p95", "many", "-a", "shop"]);
     assert_eq!(wrong.status.code(), Some(2));
 }
+
+#[test]
+fn a_failed_deploy_opens_an_alert_until_one_succeeds() {
+    if !root_or_skip("building apps") {
+        return;
+    }
+    let platform = Platform::start_with(&["--metrics-every-s", "1"]);
+    platform.create("shop");
+    let repo = web_app();
+    repo.deploy(&platform, "shop");
+    let open = || get(&platform, "/apps/shop/alerts?eq[state]=open").pop();
+    let good = "web: python3 web.py\n";
+    for (procfile, package, word) in
+        [(format!("{good}release: false\n"), None, "v4 failed (Deploy "), (good.to_string(), Some("{"), "A build failed: ")]
+    {
+        repo.write("Procfile", &procfile);
+        package.map(|text| repo.write("package.json", text));
+        repo.commit("broken");
+        repo.push(&platform, "shop", "HEAD:main");
+        let alert = eventually("it opens", open);
+        assert_eq!(alert["rule"], "deploy failed", "{alert}");
+        assert!(alert["text"].as_str().unwrap().starts_with(word), "{alert}");
+        repo.write("Procfile", good);
+        if package.is_some() {
+            repo.git(&["rm", "-qf", "package.json"]);
+        }
+        repo.commit("mended");
+        repo.deploy(&platform, "shop");
+        eventually("it closes", || open().is_none().then_some(()));
+    }
+}

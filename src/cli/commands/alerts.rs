@@ -15,7 +15,7 @@ pub const TOPIC: Topic = Topic {
         there("alerts:rules", "List the rules of the app", rules),
         there("alerts:add", "Add a rule: an alert opens when a metric has been at a threshold or above for a time", add)
             .args(&[
-                need("metric", "crashes, certificate, memory, 5xx-share, p95, drain, cpu or requests"),
+                need("metric", "crashes, certificate, memory, 5xx-share, p95, drain, cpu, requests or failed-deploy"),
                 need("threshold", "From here on it is too much"),
                 value("for", "For how long [default: 5m]"),
                 value("name", "What it is called"),

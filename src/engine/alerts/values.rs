@@ -2,10 +2,11 @@
 
 use crate::Engine;
 use domain::{
-    App, Dyno, DynoKind, DynoState, UnixMs,
+    App, BuildId, BuildStatus, Dyno, DynoKind, DynoState, ReleaseStatus, UnixMs,
     alert::{Metric, Rule},
 };
 use store::{ReadRows, StoreError, tables};
+use uuid::Uuid;
 
 /// A value, and what is said when it is too high.
 pub struct Value {
@@ -22,6 +23,8 @@ pub struct Value {
 const REQUESTS_MIN: u64 = 20;
 /// Span of shares and quantiles.
 const SPAN_S: u64 = 300;
+/// A failed deploy is told of for so long.
+const DEPLOY_NEWS_MS: u64 = 24 * 60 * 60 * 1000;
 
 impl Value {
     /// Nothing is known of it any more.
@@ -47,6 +50,7 @@ pub fn of(engine: &Engine, app: Option<&App>, now: UnixMs) -> Result<Vec<Value>,
     values.extend(requests(engine, app, now));
     values.extend(certificates(engine, app, now)?);
     values.extend(drains(engine, app, now)?);
+    values.push(deploy(engine, app, now)?);
     Ok(values)
 }
 
@@ -165,6 +169,34 @@ fn certificates(engine: &Engine, app: &App, now: UnixMs) -> Result<Vec<Value>, S
         });
     }
     Ok(values)
+}
+
+/// A failed deploy is news for a day; it is over with the next build or release that succeeds. One that was cancelled was
+/// asked for.
+fn deploy(engine: &Engine, app: &App, now: UnixMs) -> Result<Value, StoreError> {
+    let store = &engine.shared.parts.store;
+    let since = UnixMs(now.0.saturating_sub(DEPLOY_NEWS_MS));
+    let first = (app.id, since.0, BuildId(Uuid::nil()));
+    let ids = store.scan_since(&tables::BUILD_BY_APP, &first, &app.id)?;
+    let build = ids.last().map(|id| store.get(&tables::BUILDS, id)).transpose()?.flatten();
+    let release = store.get(&tables::RELEASES, &(app.id, app.next_version.saturating_sub(1)))?;
+    let release = release.filter(|release| release.updated_at >= since);
+    let built_last = |at| build.as_ref().is_some_and(|build| build.release.is_none() && build.updated_at > at);
+    let (failed, text, fix) = match (&build, &release) {
+        (Some(build), at) if built_last(at.as_ref().map_or(since, |release| release.updated_at)) => {
+            let why = build.failure.as_deref().unwrap_or("see its output");
+            let failed = build.status == BuildStatus::Failed && !why.starts_with("Cancelled by");
+            let fix = format!("tidemill builds:output {} -a {}", build.id, app.name);
+            (failed, format!("A build failed: {why}. What ran before runs on."), fix)
+        }
+        (_, Some(release)) => {
+            let failed = release.status == ReleaseStatus::Failed;
+            let fix = format!("tidemill releases:info v{} -a {}", release.version, app.name);
+            (failed, format!("v{} failed ({}). What ran before runs on.", release.version, release.description), fix)
+        }
+        _ => (false, String::new(), String::new()),
+    };
+    Ok(Value { metric: Metric::Deploy, subject: String::new(), value: Some(f64::from(u8::from(failed))), text, fix })
 }
 
 fn drains(engine: &Engine, app: &App, now: UnixMs) -> Result<Vec<Value>, StoreError> {
