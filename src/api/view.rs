@@ -76,7 +76,11 @@ fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
 }
 
 fn own_host(addresses: &Addresses) -> String {
-    addresses.port.map_or_else(|| addresses.domain.clone(), |port| format!("{}:{port}", addresses.domain))
+    with_port(&addresses.domain, addresses.port)
+}
+
+fn with_port(host: &str, port: Option<u16>) -> String {
+    port.map_or_else(|| host.to_string(), |port| format!("{host}:{port}"))
 }
 
 /// The port of `host:port`; an address in brackets has colons of its own.
@@ -114,7 +118,8 @@ impl View {
     /// As the installation calls itself, for what is told without a request.
     pub(crate) fn own(service: &Service) -> Self {
         let addresses = service.addresses();
-        let base = Base { scheme: addresses.scheme, host: own_host(addresses) };
+        let (scheme, port) = addresses.way(&addresses.domain);
+        let base = Base { scheme, host: with_port(&addresses.domain, port) };
         Self { base, service: service.clone(), people: Mutex::default() }
     }
 
@@ -163,7 +168,7 @@ mod tests {
         }
         let peer = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let (parts, ()) = request.extension(Connection { peer, secure }).body(()).expect("a request").into_parts();
-        Base::of(&parts, &Addresses { scheme: "http", domain: "paas.test".into(), port: Some(8080) })
+        Base::of(&parts, &Addresses { domain: "paas.test".into(), port: Some(8080), secure: None })
     }
 
     #[test]

@@ -77,6 +77,11 @@ impl Certificates {
         Ok(Arc::new(server))
     }
 
+    /// Does another certificate than the platform's own, which it signed itself, answer for this name?
+    pub fn has(&self, host: &str) -> bool {
+        self.find(host).is_some()
+    }
+
     fn find(&self, host: &str) -> Option<Ready> {
         let snapshot = self.snapshot.load();
         if let Some(found) = snapshot.hosts.get(host) {

@@ -85,9 +85,7 @@ impl FromRequestParts<Service> for Visitor {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, service: &Service) -> Result<Self, Response> {
-        // By how this request came; of what a TLS proxy hands on in plain, the installation's own address tells.
-        let over_tls = parts.extensions.get::<OverTls>().is_some_and(|over| over.0);
-        let secure = over_tls || service.addresses().scheme == "https";
+        let secure = parts.extensions.get::<OverTls>().is_some_and(|over| over.0);
         let address = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip().to_canonical());
         let browser = parts.headers.get(header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or("Browser").to_string();
         let session = cookie(&parts.headers, &named(SESSION, secure));

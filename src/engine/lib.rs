@@ -298,7 +298,9 @@ impl Engine {
         {
             tracing::error!(error = %e, "engine.certificates_failed");
         }
-        if certificates::Certificates::concerns(body) || matches!(body, EventBody::AcmChanged) {
+        let of_an_app = self.shared.parts.acme.settings.app_domain.is_some()
+            && matches!(body, EventBody::ReleaseChanged { .. } | EventBody::AppUpdated);
+        if certificates::Certificates::concerns(body) || of_an_app || matches!(body, EventBody::AcmChanged) {
             self.shared.desk.wake();
         }
         if matches!(body, EventBody::DrainChanged { .. } | EventBody::AppDestroyed)

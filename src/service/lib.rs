@@ -126,20 +126,43 @@ pub struct Parts {
 /// How this installation is reached.
 #[derive(Clone, Debug)]
 pub struct Addresses {
-    /// `http` or `https`.
-    pub scheme: &'static str,
     /// Platform domain, for instance `localhost`.
     pub domain: String,
+    /// Port for HTTP, when it is not the scheme's own.
+    pub port: Option<u16>,
+    /// Where TLS is spoken too, and for which names.
+    pub secure: Option<Secure>,
+}
+
+/// Names that have a certificate are shown with `https`.
+#[derive(Clone)]
+pub struct Secure {
     /// Port, when it is not the scheme's own.
     pub port: Option<u16>,
+    /// Does a certificate that visitors may believe answer for the name?
+    pub has: Arc<dyn Fn(&str) -> bool + Send + Sync>,
+}
+
+impl std::fmt::Debug for Secure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Secure({:?})", self.port)
+    }
 }
 
 impl Addresses {
+    /// `http` or `https` for a host, and its port where it is not the scheme's own.
+    pub fn way(&self, host: &str) -> (&'static str, Option<u16>) {
+        match &self.secure {
+            Some(secure) if (secure.has)(host) => ("https", secure.port),
+            _ => ("http", self.port),
+        }
+    }
+
     /// `scheme://host:port` of a host.
     pub fn url(&self, host: &str) -> String {
-        match self.port {
-            Some(port) => format!("{}://{host}:{port}", self.scheme),
-            None => format!("{}://{host}", self.scheme),
+        match self.way(host) {
+            (scheme, Some(port)) => format!("{scheme}://{host}:{port}"),
+            (scheme, None) => format!("{scheme}://{host}"),
         }
     }
 

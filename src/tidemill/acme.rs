@@ -50,6 +50,9 @@ impl Acme {
 
     /// For the engine of a platform at `domain` that listens on `port`.
     pub fn settings(&self, domain: &str, port: u16) -> Settings {
+        let own_names = self.names.clone().unwrap_or_else(|| own_names(domain, port, self.dns_hook.is_some()));
+        // One for all of them would need a program that changes DNS.
+        let each_app = own_names.iter().any(|name| name == domain) && !own_names.contains(&format!("*.{domain}"));
         let usual = if self.staging { LETS_ENCRYPT_STAGING } else { LETS_ENCRYPT };
         Settings {
             directory: self.directory.clone().unwrap_or_else(|| usual.into()),
@@ -59,7 +62,8 @@ impl Acme {
             dns_hook: self.dns_hook.clone(),
             rules: self.backoff_s.as_deref().map_or_else(Rules::default, Rules::from_seconds),
             limits: Limits::default(),
-            own_names: self.names.clone().unwrap_or_else(|| own_names(domain, port, self.dns_hook.is_some())),
+            own_names,
+            app_domain: each_app.then(|| domain.to_string()),
             public_addresses: self.public_addresses.clone(),
             dns_servers: self.dns_servers.clone(),
         }

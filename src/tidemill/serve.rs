@@ -129,7 +129,8 @@ pub fn setup_link() -> ExitCode {
         Err(code) => return code,
     };
     let made = || -> Result<String> {
-        let (service, store, ..) = wiring::open_service(&config, config.http.port(), Arc::default())?;
+        let (service, store, ..) =
+            wiring::open_service(&config, wiring::addresses(&config, &[config.http.port()], None), Arc::default())?;
         let runtime = tokio::runtime::Builder::new_current_thread().build()?;
         let secret = runtime.block_on(service.create_setup_link())?;
         runtime.block_on(store.close())?;

@@ -89,7 +89,7 @@ fn remove_leftovers(data_dir: &Path) {
 /// Opens what the service needs.
 pub fn open_service(
     config: &Config,
-    port: u16,
+    addresses: Addresses,
     meetings: Arc<Meetings>,
 ) -> Result<(Service, Store, Logs, Outputs, Arc<Sealer>)> {
     let data = &config.data_dir;
@@ -122,7 +122,7 @@ pub fn open_service(
         inspect: Arc::new(certs::inspect::Inspector),
         rendezvous: meetings,
         certificate: own_certificate(config)?.fingerprint,
-        addresses: Addresses { scheme: "http", domain: config.domain.clone(), port: (port != 80).then_some(port) },
+        addresses,
         upload_dir: data.join("uploads"),
         slug_dir: data.join("slugs"),
         stacks: Arc::new({
@@ -133,6 +133,18 @@ pub fn open_service(
         }),
     });
     Ok((service, store, logs, outputs, sealer))
+}
+
+/// How people are told to come: every port speaks TLS, too, but it is shown only for names that have a certificate.
+pub fn addresses(config: &Config, ports: &[u16], certificates: Option<&Arc<certs::serving::Certificates>>) -> Addresses {
+    let port = ports.first().copied().unwrap_or(80);
+    let tls = config.https.map(|address| address.port()).filter(|port| *port != 0);
+    let tls = ports.iter().copied().find(|port| *port == 443).or(tls).or((port != 80).then_some(port));
+    let secure = certificates.zip(tls).map(|(certificates, port)| {
+        let certificates = certificates.clone();
+        service::Secure { port: (port != 443).then_some(port), has: Arc::new(move |host| certificates.has(host)) }
+    });
+    Addresses { domain: config.domain.clone(), port: (port != 80).then_some(port), secure }
 }
 
 /// The key that seals secrets: handed over by systemd (`LoadCredential=`), else a file of the data directory.
@@ -285,11 +297,16 @@ pub async fn start(config: Config) -> Result<Platform> {
     let Sockets { web, ssh: ssh_socket } = Sockets::take(&config)?;
     let ports: Vec<_> = web.iter().map(|socket| socket.local_addr()).collect::<Result<_, _>>()?;
     let address = *ports.first().context("no socket to listen on")?;
+    let own = own_certificate(&config)?.server;
+    let board = certs::board::Board::new();
+    let certificates = certs::serving::Certificates::new(&own, board.clone());
+    let ports_of: Vec<u16> = ports.iter().map(std::net::SocketAddr::port).collect();
+    let addresses = addresses(&config, &ports_of, Some(&certificates));
     let opening = config.clone();
     // Opening blocks, and commits during migration wait for the writer.
     let meetings = Arc::new(Meetings::default());
     let expected = meetings.clone();
-    let opened = tokio::task::spawn_blocking(move || open_service(&opening, address.port(), expected)).await?;
+    let opened = tokio::task::spawn_blocking(move || open_service(&opening, addresses, expected)).await?;
     let (service, store, logs, outputs, sealer) = opened?;
     service.set_capacity(config.capacity_bytes()).await.context("write the capacity")?;
     remove_leftovers(&data);
@@ -324,10 +341,7 @@ pub async fn start(config: Config) -> Result<Platform> {
         time_limit: Duration::from_secs(config.build_timeout_s),
         tree_bytes_max: config.tree_mb_max << 20,
     });
-    let own = own_certificate(&config)?.server;
-    let board = certs::board::Board::new();
     router.answer_challenges(board.clone());
-    let certificates = certs::serving::Certificates::new(&own, board.clone());
     let engine = Engine::start(engine::Parts {
         store: store.clone(),
         service: service.clone(),

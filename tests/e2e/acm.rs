@@ -2,9 +2,10 @@
 
 use crate::{
     certs::{subject, visit},
+    metrics::web_app,
     pebble::{Pebble, Ports, pebble_or_skip},
     schema::check,
-    support::{Platform, eventually},
+    support::{Platform, eventually, root_or_skip},
 };
 use serde_json::{Value, json};
 use std::{collections::HashSet, path::Path, process::Command, time::Instant};
@@ -130,6 +131,33 @@ fn a_domain_gets_its_certificate_and_keeps_it() {
             .then(|| visit(&platform, &pebble.root(), "www.shop.test").is_none().then_some(()))
             .flatten()
     });
+}
+
+#[test]
+fn an_app_that_served_has_a_certificate_for_its_name_here_and_is_shown_with_https() {
+    if !pebble_or_skip() || !root_or_skip("running dynos") {
+        return;
+    }
+    let (platform, pebble, _dir) =
+        start(&["--domain", "paas.test", "--acme-names", "paas.test", "--acme-backoff-s", "1,1,1,1,1,1,1,1"], LONG, &[]);
+    platform.create("shop");
+    platform.create("idle");
+    let url = |app: &str| platform.api("GET", &format!("/apps/{app}"), None).json()["web_url"].as_str().unwrap().to_string();
+    assert_eq!(url("shop"), format!("http://shop.paas.test:{}/", platform.port));
+    web_app().deploy(&platform, "shop");
+    let body = eventually("it answers", || visit(&platform, &pebble.root(), "shop.paas.test"));
+    assert!(!body.is_empty());
+    assert_eq!(url("shop"), format!("https://shop.paas.test:{}/", platform.port));
+    // Nothing is asked for an app that never served.
+    eventually("the platform's own", || {
+        pebble.log().contains("for paas.test").then_some(()).or(visit(&platform, &pebble.root(), "paas.test").map(drop))
+    });
+    assert_eq!((url("idle"), orders(&pebble)), (format!("http://idle.paas.test:{}/", platform.port), 2));
+    // Its new name gets one of its own.
+    let renamed = platform.api("PATCH", "/apps/shop", Some(json!({ "name": "store" })));
+    assert_eq!(renamed.status, 200, "{}", renamed.text);
+    eventually("the new name answers", || visit(&platform, &pebble.root(), "store.paas.test"));
+    assert!(visit(&platform, &pebble.root(), "shop.paas.test").is_none(), "nobody has the old name");
 }
 
 #[test]

@@ -60,6 +60,8 @@ pub struct Settings {
     pub limits: Limits,
     /// The platform's own names and addresses that are to have certificates.
     pub own_names: Vec<String>,
+    /// Under this domain every app that has served once gets a certificate for `APP.domain`: there is none for all of them.
+    pub app_domain: Option<String>,
     /// Addresses at which this server is reached; empty: those of its name.
     pub public_addresses: Vec<IpAddr>,
     /// Name servers to ask; empty: those of this host.

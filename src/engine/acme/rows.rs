@@ -1,5 +1,6 @@
 //! Rows of managed certificates: which there should be, and how they change.
 
+use super::Settings;
 use crate::Engine;
 use domain::{
     AppId, EventBody, Origin, UnixMs,
@@ -13,8 +14,17 @@ use uuid::Uuid;
 pub const ACCOUNT: Uuid = Uuid::nil();
 
 /// Names that are to have certificates, and whose they are.
-fn wanted(tx: &Tx, own_names: &[String]) -> Result<BTreeMap<String, Option<AppId>>, StoreError> {
-    let mut wanted: BTreeMap<String, Option<AppId>> = own_names.iter().map(|name| (name.clone(), None)).collect();
+fn wanted(tx: &Tx, settings: &Settings) -> Result<BTreeMap<String, Option<AppId>>, StoreError> {
+    let mut wanted: BTreeMap<String, Option<AppId>> = settings.own_names.iter().map(|name| (name.clone(), None)).collect();
+    if let Some(domain) = &settings.app_domain {
+        // An order counts at the authority, so an app must have had something to show.
+        for app in tx.scan(&tables::APPS, &())? {
+            let Some(version) = app.proven else { continue };
+            if tx.get(&tables::RELEASES, &(app.id, version))?.is_some_and(|release| release.slug.is_some()) {
+                wanted.insert(format!("{}.{domain}", app.name), None);
+            }
+        }
+    }
     let mut managed = BTreeMap::new();
     for domain in tx.scan(&tables::DOMAINS, &())? {
         let on = match managed.get(&domain.app) {
@@ -44,9 +54,9 @@ fn put(tx: &mut Tx, row: &Managed, now: UnixMs) -> Result<(), StoreError> {
 pub async fn align(engine: &Engine) -> Result<bool, StoreError> {
     let parts = &engine.shared.parts;
     let (now, rules) = (parts.clock.now(), parts.acme.settings.rules.clone());
-    let own_names = parts.acme.settings.own_names.clone();
+    let settings = parts.acme.settings.clone();
     let align = move |tx: &mut Tx| -> Result<bool, StoreError> {
-        let mut wanted = wanted(tx, &own_names)?;
+        let mut wanted = wanted(tx, &settings)?;
         let mut changed = false;
         for mut row in tx.scan(&tables::MANAGED, &())? {
             match wanted.remove(&row.name) {
