@@ -69,17 +69,17 @@ async fn remove_user(State(service): Api, User(ctx): User, Path(who): Path<Strin
 /// Apps that somebody owns or was made a collaborator of; those of teams are listed with the team.
 async fn apps(view: View, User(ctx): User, Path(who): Path<String>, headers: HeaderMap) -> Out {
     let account = view.account_of(&ctx, &who)?;
-    let mut shown = Vec::new();
+    let mut found = Vec::new();
     for app in view.apps(&ctx)? {
         let listed = match app.team {
             None => account.is_admin() || view.works_on(&account, &app)?,
             Some(_) => view.is_collaborator(&account, &app)?,
         };
         if listed {
-            shown.push(show::app(&view, &app)?);
+            found.push(app);
         }
     }
-    list::page(&headers, &shown, &["name", "id", "updated_at"])
+    list::page_of(&headers, &found, &["name", "id", "updated_at"], |app| show::app(&view, app))
 }
 
 async fn rate_limits(_user: User, Extension(meter): Extension<Meter>) -> Out {

@@ -41,8 +41,7 @@ async fn create_app(view: View, User(ctx): User, Body(body): Body<CreateApp>) ->
 }
 
 async fn apps(view: View, User(ctx): User, headers: HeaderMap) -> Out {
-    let shown: Result<Vec<_>, Error> = view.apps(&ctx)?.iter().map(|app| show::app(&view, app)).collect();
-    list::page(&headers, &shown?, &["name", "id", "updated_at"])
+    list::page_of(&headers, &view.apps(&ctx)?, &["name", "id", "updated_at"], |app| show::app(&view, app))
 }
 
 async fn app(view: View, User(ctx): User, Path(app): Path<String>) -> Out {

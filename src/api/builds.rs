@@ -68,8 +68,7 @@ async fn create_build(view: View, User(ctx): User, Path(app): Path<String>, Body
 
 async fn builds(view: View, User(ctx): User, Path(app): Path<String>, headers: HeaderMap) -> Out {
     let (_, builds) = view.builds(&ctx, &app)?;
-    let shown: Result<Vec<_>, Error> = builds.iter().map(|b| show::build(&view, b)).collect();
-    list::page(&headers, &shown?, &["created_at", "id"])
+    list::page_of(&headers, &builds, &["created_at", "id"], |b| show::build(&view, b))
 }
 
 async fn build(view: View, User(ctx): User, Path((app, id)): Path<(String, String)>) -> Out {

@@ -145,8 +145,7 @@ async fn update_team_app(view: View, User(ctx): User, Path(name): Path<String>, 
 
 async fn team_apps(view: View, User(ctx): User, Path(team): Path<String>, headers: HeaderMap) -> Out {
     let apps = view.team_apps(&ctx, &team)?;
-    let shown: Result<Vec<_>, Error> = apps.iter().map(|app| show::joined_app(&view, &ctx, app)).collect();
-    list::page(&headers, &shown?, &["name", "id", "updated_at", "created_at"])
+    list::page_of(&headers, &apps, &["name", "id", "updated_at", "created_at"], |app| show::joined_app(&view, &ctx, app))
 }
 
 #[derive(Deserialize)]

@@ -20,17 +20,19 @@ use wire::{Order, Range};
 /// What every list can be sorted by, when its rows have it.
 const COMMON: [&str; 4] = ["id", "name", "created_at", "updated_at"];
 
-/// A row, ready to be sent.
-struct Row {
+/// A row in its place; what it is shown from, or what it is shown as.
+struct Row<T> {
     key: Sorted,
     id: String,
-    json: Vec<u8>,
+    of: T,
 }
 
 /// A value in its order: numbers before text.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Sorted {
+pub enum Sorted {
+    /// A number, as a version.
     Number(i64),
+    /// Text, as the row shows it; empty for what the row does not have.
     Text(String),
 }
 
@@ -44,60 +46,127 @@ impl Sorted {
     }
 }
 
+/// What is asked for of a list.
+struct Asked<'a> {
+    range: Range,
+    key: &'a str,
+    sortable: Vec<&'a str>,
+}
+
+impl<'a> Asked<'a> {
+    fn of(headers: &HeaderMap, keys: &[&'a str]) -> Result<Self, Failure> {
+        let header = headers.get(header::RANGE).and_then(|v| v.to_str().ok()).unwrap_or("");
+        let range = Range::parse(header).map_err(bad_range)?;
+        let mut sortable: Vec<&'a str> = Vec::new();
+        for key in keys.iter().copied().chain(COMMON) {
+            if !sortable.contains(&key) {
+                sortable.push(key);
+            }
+        }
+        // An unknown key falls back to the default one, as section 6 advises.
+        let key = sortable.iter().copied().find(|k| range.key.as_deref() == Some(k)).unwrap_or(keys[0]);
+        Ok(Self { range, key, sortable })
+    }
+
+    /// The page of these rows; only its own rows are written.
+    fn answer<T>(
+        self,
+        mut rows: Vec<Row<T>>,
+        mut write: impl FnMut(T, &mut Vec<u8>) -> Result<(), Failure>,
+    ) -> Result<Response, Failure> {
+        rows.sort_by(|a, b| (&a.key, &a.id).cmp(&(&b.key, &b.id)));
+        if self.range.order == Order::Desc {
+            rows.reverse();
+        }
+        let (rows, cut) = cut(rows, &self.range);
+        let key = self.key;
+        let shown = |row: Option<&Row<T>>| row.map(|row| row.key.shown()).unwrap_or_default();
+        let mut response = (if cut { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK }).into_response();
+        let mut set = |name: header::HeaderName, value: String| {
+            if let Ok(value) = HeaderValue::from_str(&value) {
+                response.headers_mut().insert(name, value);
+            }
+        };
+        set(header::ACCEPT_RANGES, self.sortable.join(", "));
+        set(header::CONTENT_RANGE, format!("{key} {}..{}", shown(rows.first()), shown(rows.last())));
+        set(header::CONTENT_TYPE, "application/json".into());
+        if let Some(last) = rows.last().filter(|_| cut) {
+            let tie = (key != "id").then_some(last.id.as_str());
+            set(header::HeaderName::from_static("next-range"), self.range.next(key, &last.key.shown(), tie));
+        }
+        let mut body = vec![b'['];
+        for (at, row) in rows.into_iter().enumerate() {
+            if at > 0 {
+                body.push(b',');
+            }
+            write(row.of, &mut body)?;
+        }
+        body.push(b']');
+        *response.body_mut() = Body::from(body);
+        Ok(response)
+    }
+}
+
+fn unwritten(e: serde_json::Error) -> Failure {
+    Failure(service::Error::internal(e.to_string()))
+}
+
 /// Answers one page of `items`. `keys` names the fields to sort by besides the common ones; the first is the default.
 ///
 /// # Errors
 /// 416 for a Range that is not understood.
 pub fn page<T: Serialize>(headers: &HeaderMap, items: &[T], keys: &[&str]) -> Result<Response, Failure> {
-    let header = headers.get(header::RANGE).and_then(|v| v.to_str().ok()).unwrap_or("");
-    let range = Range::parse(header).map_err(bad_range)?;
-    let known = || keys.iter().copied().chain(COMMON);
-    // An unknown key falls back to the default one, as section 6 advises.
-    let key = known().find(|k| range.key.as_deref() == Some(k)).unwrap_or(keys[0]);
+    let asked = Asked::of(headers, keys)?;
     let mut rows = Vec::with_capacity(items.len());
     for item in items {
-        rows.push(row(item, key).map_err(|e| Failure(service::Error::internal(e.to_string())))?);
+        let json = serde_json::to_vec(item).map_err(unwritten)?;
+        let Fields { key, id } = Fields::read(&json, asked.key).map_err(unwritten)?;
+        rows.push(Row { key, id, of: json });
     }
-    rows.sort_by(|a, b| (&a.key, &a.id).cmp(&(&b.key, &b.id)));
-    if range.order == Order::Desc {
-        rows.reverse();
+    asked.answer(rows, |json, body| {
+        body.extend_from_slice(&json);
+        Ok(())
+    })
+}
+
+/// A row that knows the value of a field without being shown: as `page` would read it from the shown row.
+pub trait Place {
+    /// The value of a field; empty text for one that the shown row does not have.
+    fn place(&self, key: &str) -> Sorted;
+    /// Its id.
+    fn id(&self) -> String;
+}
+
+/// As [`page`], for rows that cost more to show than to sort: only those of the page are shown.
+///
+/// # Errors
+/// 416 for a Range that is not understood; what showing a row says.
+pub fn page_of<R: Place, T: Serialize>(
+    headers: &HeaderMap,
+    items: &[R],
+    keys: &[&str],
+    mut show: impl FnMut(&R) -> Result<T, service::Error>,
+) -> Result<Response, Failure> {
+    let asked = Asked::of(headers, keys)?;
+    let rows = items.iter().map(|of| Row { key: of.place(asked.key), id: of.id(), of }).collect();
+    asked.answer(rows, |item, body| serde_json::to_writer(body, &show(item)?).map_err(unwritten))
+}
+
+impl Place for domain::App {
+    fn place(&self, key: &str) -> Sorted {
+        Sorted::Text(match key {
+            "name" => self.name.clone(),
+            _ => made_and_changed(key, Place::id(self), self.created_at, self.updated_at),
+        })
     }
-    let (rows, cut) = cut(rows, &range);
-    let shown = |row: Option<&Row>| row.map(|row| row.key.shown()).unwrap_or_default();
-    let mut response = (if cut { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK }).into_response();
-    let mut set = |name: header::HeaderName, value: String| {
-        if let Ok(value) = HeaderValue::from_str(&value) {
-            response.headers_mut().insert(name, value);
-        }
-    };
-    let mut sortable: Vec<&str> = Vec::new();
-    known().for_each(|key| {
-        if !sortable.contains(&key) {
-            sortable.push(key)
-        }
-    });
-    set(header::ACCEPT_RANGES, sortable.join(", "));
-    set(header::CONTENT_RANGE, format!("{key} {}..{}", shown(rows.first()), shown(rows.last())));
-    set(header::CONTENT_TYPE, "application/json".into());
-    if let Some(last) = rows.last().filter(|_| cut) {
-        let tie = (key != "id").then_some(last.id.as_str());
-        set(header::HeaderName::from_static("next-range"), range.next(key, &last.key.shown(), tie));
+
+    fn id(&self) -> String {
+        self.id.0.to_string()
     }
-    let mut body = Vec::with_capacity(rows.iter().map(|row| row.json.len() + 1).sum::<usize>() + 2);
-    body.push(b'[');
-    for (at, row) in rows.iter().enumerate() {
-        if at > 0 {
-            body.push(b',');
-        }
-        body.extend_from_slice(&row.json);
-    }
-    body.push(b']');
-    *response.body_mut() = Body::from(body);
-    Ok(response)
 }
 
 /// The part of the sorted rows that is asked for, and whether more would follow.
-fn cut(mut rows: Vec<Row>, range: &Range) -> (Vec<Row>, bool) {
+fn cut<T>(mut rows: Vec<Row<T>>, range: &Range) -> (Vec<Row<T>>, bool) {
     // A bound is of the kind that the rows have.
     let numbers = rows.iter().any(|row| matches!(row.key, Sorted::Number(_)));
     let value = |text: &String| match text.parse() {
@@ -118,12 +187,6 @@ fn cut(mut rows: Vec<Row>, range: &Range) -> (Vec<Row>, bool) {
     let more = rows.len() > range.max;
     rows.truncate(range.max);
     (rows, more)
-}
-
-fn row<T: Serialize>(item: &T, key: &str) -> Result<Row, serde_json::Error> {
-    let json = serde_json::to_vec(item)?;
-    let Fields { key, id } = Fields::read(&json, key)?;
-    Ok(Row { key, id, json })
 }
 
 /// Two fields of an object; the rest is skipped, which is much cheaper than a tree of it all.
@@ -175,6 +238,39 @@ fn text(value: &Value) -> String {
     }
 }
 
+impl Place for domain::Release {
+    fn place(&self, key: &str) -> Sorted {
+        match key {
+            "version" => Sorted::Number(i64::try_from(self.version).unwrap_or(i64::MAX)),
+            _ => Sorted::Text(made_and_changed(key, Place::id(self), self.created_at, self.updated_at)),
+        }
+    }
+
+    fn id(&self) -> String {
+        self.id.0.to_string()
+    }
+}
+
+impl Place for domain::Build {
+    fn place(&self, key: &str) -> Sorted {
+        Sorted::Text(made_and_changed(key, Place::id(self), self.created_at, self.updated_at))
+    }
+
+    fn id(&self) -> String {
+        self.id.0.to_string()
+    }
+}
+
+/// The fields that most rows have; those of apps have a name too.
+fn made_and_changed(key: &str, id: String, created: domain::UnixMs, updated: domain::UnixMs) -> String {
+    match key {
+        "id" => id,
+        "created_at" => wire::time(created.0),
+        "updated_at" => wire::time(updated.0),
+        _ => String::new(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -212,6 +308,49 @@ mod tests {
         assert_eq!((headers["content-range"].to_str().expect("text"), rows.len()), ("version 3..4", 2));
         let (status, headers, _) = ask("..", &[]);
         assert_eq!((status, headers["content-range"].to_str().expect("text")), (StatusCode::OK, "version .."));
+    }
+
+    /// A release that is cheap to place is at the place that its shown row has, for every key and page.
+    #[test]
+    fn rows_that_are_shown_late_are_in_the_same_order() {
+        let release = |n: u64| domain::Release {
+            id: domain::ReleaseId(uuid::Uuid::from_u128(u128::from(n).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835))),
+            app: domain::AppId(uuid::Uuid::nil()),
+            version: n,
+            status: domain::ReleaseStatus::Succeeded,
+            description: String::new(),
+            slug: None,
+            config_version: 1,
+            user: domain::AccountId(uuid::Uuid::nil()),
+            output_key: None,
+            created_at: domain::UnixMs(n / 3 * 1000),
+            updated_at: domain::UnixMs((100 - n) / 4 * 1000),
+        };
+        let show = |r: &domain::Release| {
+            serde_json::json!({ "id": Place::id(r), "version": r.version, "created_at": wire::time(r.created_at.0),
+                "updated_at": wire::time(r.updated_at.0) })
+        };
+        let rows: Vec<_> = (1..40).map(release).collect();
+        let whole: Vec<_> = rows.iter().map(show).collect();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("runtime");
+        let read = |response: Response| {
+            let (parts, body) = response.into_parts();
+            (parts.status, parts.headers, runtime.block_on(axum::body::to_bytes(body, usize::MAX)).expect("bytes"))
+        };
+        for key in ["id", "version", "created_at", "updated_at", "name"] {
+            for rest in ["..; max=7", "..; max=7, order=desc", "..", "]3..5"] {
+                let range = format!("{key} {rest}");
+                let headers = HeaderMap::from_iter([(header::RANGE, HeaderValue::from_str(&range).expect("header"))]);
+                let mut shown = 0;
+                let late = page_of(&headers, &rows, &["version"], |r| {
+                    shown += 1;
+                    Ok(show(r))
+                });
+                let late = read(late.unwrap_or_else(|_| panic!("{range}")));
+                assert_eq!(late, read(page(&headers, &whole, &["version"]).unwrap_or_else(|_| panic!("{range}"))), "{range}");
+                assert!(!rest.contains("max=7") || shown == 7, "{range}: {shown} rows were shown");
+            }
+        }
     }
 
     proptest! {

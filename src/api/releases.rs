@@ -24,8 +24,7 @@ routes! {
 
 async fn releases(view: View, User(ctx): User, Path(app): Path<String>, headers: HeaderMap) -> Out {
     let (app, releases) = view.releases(&ctx, &app)?;
-    let shown: Result<Vec<_>, Error> = releases.iter().map(|r| show::release(&view, &app, r)).collect();
-    list::page(&headers, &shown?, &["version", "id", "created_at"])
+    list::page_of(&headers, &releases, &["version", "id", "created_at"], |r| show::release(&view, &app, r))
 }
 
 async fn release(view: View, User(ctx): User, Path((app, id)): Path<(String, String)>) -> Out {

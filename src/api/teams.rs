@@ -106,13 +106,13 @@ async fn remove_member(State(service): Api, User(ctx): User, Path((team, who)): 
 
 async fn member_apps(view: View, User(ctx): User, Path((team, who)): Path<(String, String)>, headers: HeaderMap) -> Out {
     let (_, _, account) = view.team_member(&ctx, &team, &who)?;
-    let mut shown = Vec::new();
+    let mut found = Vec::new();
     for app in view.team_apps(&ctx, &team)? {
         if view.works_on(&account, &app)? {
-            shown.push(show::app(&view, &app)?);
+            found.push(app);
         }
     }
-    list::page(&headers, &shown, &["name", "id", "updated_at"])
+    list::page_of(&headers, &found, &["name", "id", "updated_at"], |app| show::app(&view, app))
 }
 
 async fn invitations(State(service): Api, User(ctx): User, Path(team): Path<String>, headers: HeaderMap) -> Out {
