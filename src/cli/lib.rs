@@ -49,6 +49,14 @@ pub fn signed_in() -> std::result::Result<SignedIn, (String, u8)> {
     found().map_err(|failure| (failure.text, failure.exit))
 }
 
+/// Asks on the terminal without showing what is typed.
+///
+/// # Errors
+/// A text for people that names `flag`, and an exit code, when there is no terminal.
+pub fn ask_secret(question: &str, flag: &str) -> std::result::Result<String, (String, u8)> {
+    output::ask_secret(question, false, flag).map_err(|failure| (failure.text, failure.exit))
+}
+
 /// Runs the command line.
 pub fn main() -> ExitCode {
     let args: Vec<_> = std::env::args_os().collect();

@@ -46,6 +46,7 @@ const TOPICS: &[Topic] = &[
     teams::TOPIC,
     usage::TOPIC,
     webhooks::TOPIC,
+    meta::BACKUP,
     meta::SERVER,
     meta::TOPIC,
     help::TOPIC,

@@ -8,7 +8,9 @@ pub mod account;
 pub mod acm;
 pub mod address;
 pub mod alert;
+
 pub mod app;
+pub mod backup;
 pub mod cycle;
 pub mod drain;
 pub mod dyno;

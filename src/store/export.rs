@@ -69,7 +69,8 @@ fn write_file(path: &Path, working: &Working, seq: u64) -> Result<(), StoreError
     file.sync_all().map_err(io)
 }
 
-fn list(dir: &Path) -> Vec<(u64, PathBuf)> {
+/// Exports in the order of the record that they reach.
+pub fn list(dir: &Path) -> Vec<(u64, PathBuf)> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     let mut found: Vec<(u64, PathBuf)> = entries
         .filter_map(|e| {

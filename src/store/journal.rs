@@ -90,15 +90,7 @@ impl Journal {
     }
 
     fn segments(&self) -> Result<Vec<(u64, PathBuf)>, StoreError> {
-        let mut found = Vec::new();
-        for entry in fs::read_dir(&self.dir).map_err(|e| StoreError::io("read", &self.dir, e))? {
-            let entry = entry.map_err(|e| StoreError::io("read", &self.dir, e))?;
-            let name = entry.file_name();
-            let first = name.to_str().and_then(|n| n.strip_suffix(SUFFIX)).and_then(|n| n.parse().ok());
-            found.extend(first.map(|f| (f, entry.path())));
-        }
-        found.sort();
-        Ok(found)
+        segments(&self.dir)
     }
 
     /// Number of the newest record, 0 when there is none.
@@ -204,6 +196,19 @@ impl Journal {
         }
         Ok(())
     }
+}
+
+/// Segments of a folder with the number of their first record, in order.
+pub fn segments(dir: &Path) -> Result<Vec<(u64, PathBuf)>, StoreError> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).map_err(|e| StoreError::io("read", dir, e))? {
+        let entry = entry.map_err(|e| StoreError::io("read", dir, e))?;
+        let name = entry.file_name();
+        let first = name.to_str().and_then(|n| n.strip_suffix(SUFFIX)).and_then(|n| n.parse().ok());
+        found.extend(first.map(|f| (f, entry.path())));
+    }
+    found.sort();
+    Ok(found)
 }
 
 fn open_segment(path: &Path) -> Result<Segment, StoreError> {

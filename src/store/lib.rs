@@ -14,6 +14,7 @@ mod frame;
 mod journal;
 mod migrate;
 mod seal;
+mod snapshot;
 mod table;
 pub mod tables;
 mod tx;
@@ -23,6 +24,7 @@ mod writer;
 pub use error::StoreError;
 pub use journal::Cut;
 pub use seal::Sealer;
+pub use snapshot::{Snapshot, SnapshotFile};
 pub use table::{Key, Table};
 pub use tx::{RawRow, ReadRows, Tx};
 pub use working::Opener;
@@ -152,6 +154,14 @@ impl Store {
         self.committed.clone()
     }
 
+    /// Number of the last record that the rows come from.
+    ///
+    /// # Errors
+    /// When the working copy can not be read.
+    pub fn last_record(&self) -> Result<u64, StoreError> {
+        self.working.current()?.applied()
+    }
+
     /// Writes an export now.
     ///
     /// # Errors
@@ -170,6 +180,18 @@ impl Store {
         let (answer, wait) = oneshot::channel();
         self.jobs.send(writer::Message::Close(answer)).await.map_err(|_| StoreError::Closed)?;
         wait.await.map_err(|_| StoreError::Closed)?
+    }
+}
+
+impl Store {
+    /// [`Store::close`] for threads without a runtime.
+    ///
+    /// # Errors
+    /// As [`Store::close`].
+    pub fn close_blocking(&self) -> Result<(), StoreError> {
+        let (answer, wait) = oneshot::channel();
+        self.jobs.blocking_send(writer::Message::Close(answer)).map_err(|_| StoreError::Closed)?;
+        wait.blocking_recv().map_err(|_| StoreError::Closed)?
     }
 }
 

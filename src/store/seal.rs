@@ -42,9 +42,17 @@ impl Sealer {
             return Err(StoreError::Unavailable(format!("{} may be read by others; run: chmod 600 {0}", path.display())));
         }
         let bytes = fs::read(path).map_err(io)?;
-        let key = UnboundKey::new(&AES_256_GCM, &bytes)
-            .map_err(|_| StoreError::Corrupt(format!("{} is no key of {KEY_BYTES} bytes", path.display())))?;
-        Ok(Self { key: LessSafeKey::new(key), random })
+        Self::of(&bytes).map_err(|_| StoreError::Corrupt(format!("{} is no key of {KEY_BYTES} bytes", path.display())))
+    }
+
+    /// With a key that is not in a file.
+    ///
+    /// # Errors
+    /// When it has another size.
+    pub fn of(key: &[u8]) -> Result<Self, StoreError> {
+        let key = UnboundKey::new(&AES_256_GCM, key)
+            .map_err(|_| StoreError::Corrupt(format!("this is no key of {KEY_BYTES} bytes")))?;
+        Ok(Self { key: LessSafeKey::new(key), random: SystemRandom::new() })
     }
 
     /// Seals `plain` for the place named by `context`; sealed bytes moved elsewhere do not open.

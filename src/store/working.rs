@@ -68,7 +68,7 @@ impl Working {
     }
 
     /// Number of the last record that was applied.
-    fn applied(&self) -> Result<u64, StoreError> {
+    pub fn applied(&self) -> Result<u64, StoreError> {
         let bytes = self.get(APPLIED)?;
         let array = bytes.map(|b| <[u8; 8]>::try_from(b.as_slice()).map_err(|_| StoreError::Corrupt("applied number".into())));
         Ok(array.transpose()?.map_or(0, u64::from_be_bytes))

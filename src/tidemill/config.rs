@@ -14,7 +14,7 @@ use std::{
 };
 
 /// Run the platform.
-#[derive(Debug, Default, Parser)]
+#[derive(Clone, Debug, Default, Parser)]
 #[command(name = "tidemill serve", version, about = "Run the platform")]
 pub struct Flags {
     /// Configuration file (TOML); its keys are the long flags with underscores
@@ -179,6 +179,21 @@ pub struct Flags {
     /// Disk for the logs of all apps, compressed [default: 8192]
     #[arg(long, env = "TIDEMILL_LOG_HOST_MB")]
     log_host_mb: Option<String>,
+    /// Make a backup every night: true or false [default: true]
+    #[arg(long, env = "TIDEMILL_BACKUP_NIGHTLY")]
+    backup_nightly: Option<String>,
+    /// Hour of the day, UTC, in which it is made [default: 3]
+    #[arg(long, env = "TIDEMILL_BACKUP_HOUR")]
+    backup_hour: Option<String>,
+    /// So many nightly backups are kept in their folder [default: 7]
+    #[arg(long, env = "TIDEMILL_BACKUP_KEEP")]
+    backup_keep: Option<String>,
+    /// Folder of nightly backups [default: backups in the data directory]
+    #[arg(long, env = "TIDEMILL_BACKUP_DIR")]
+    backup_dir: Option<String>,
+    /// File with the passphrase of backups [default: keys/backup.passphrase in the data directory, made when missing]
+    #[arg(long, env = "TIDEMILL_BACKUP_PASSPHRASE_FILE")]
+    backup_passphrase_file: Option<String>,
     /// Stop all dynos when the daemon ends: true or false; without it they live on and are taken back [default: false]
     #[arg(long, env = "TIDEMILL_STOP_DYNOS")]
     stop_dynos: Option<String>,
@@ -244,6 +259,11 @@ struct FileValues {
     log_keep_days: Option<toml::Value>,
     log_app_mb: Option<toml::Value>,
     log_host_mb: Option<toml::Value>,
+    backup_nightly: Option<toml::Value>,
+    backup_hour: Option<toml::Value>,
+    backup_keep: Option<toml::Value>,
+    backup_dir: Option<toml::Value>,
+    backup_passphrase_file: Option<toml::Value>,
     stop_dynos: Option<toml::Value>,
     shutdown_s: Option<toml::Value>,
 }
@@ -303,6 +323,13 @@ pub struct Config {
     pub log_keep_days: u64,
     pub log_app_mb: u64,
     pub log_host_mb: u64,
+    pub backup_nightly: bool,
+    pub backup_hour: u64,
+    pub backup_keep: usize,
+    pub backup_dir: Option<PathBuf>,
+    pub backup_passphrase_file: Option<PathBuf>,
+    /// Where all this was read from, if it was there.
+    pub file: Option<PathBuf>,
     pub stop_dynos: bool,
     pub shutdown_s: u64,
 }
@@ -529,6 +556,12 @@ pub fn read(flags: Flags) -> Result<Config, Vec<String>> {
         log_keep_days: number!(log_keep_days, 7, 1, 3650),
         log_app_mb: number!(log_app_mb, 256, 1, 1 << 24),
         log_host_mb: number!(log_host_mb, 8192, 1, 1 << 24),
+        backup_nightly: !given!(backup_nightly).is_some_and(|text| !reader.switch("backup_nightly", Some(text))),
+        backup_hour: number!(backup_hour, 3, 0, 23),
+        backup_keep: usize::try_from(number!(backup_keep, 7, 1, 10_000)).unwrap_or(7),
+        backup_dir: parsed!(backup_dir, None, |t| path(t).map(Some)),
+        backup_passphrase_file: parsed!(backup_passphrase_file, None, |t| path(t).map(Some)),
+        file: Some(flags.config.unwrap_or_else(|| DEFAULT_FILE.into())).filter(|file| file.exists()),
         stop_dynos: switch!(stop_dynos),
         shutdown_s: number!(shutdown_s, 30, 0, 3600),
     };

@@ -138,6 +138,12 @@ fn configuration(data_dir: &Path) -> Config {
         log_keep_days: 7,
         log_app_mb: 256,
         log_host_mb: 8192,
+        backup_nightly: false,
+        backup_hour: 3,
+        backup_keep: 7,
+        backup_dir: None,
+        backup_passphrase_file: None,
+        file: None,
         stop_dynos: true,
         shutdown_s: 5,
     }

@@ -2,6 +2,7 @@
 //! server of static sites; the name it is called by, or the first argument, decides.
 
 mod acme;
+mod backups;
 mod clock;
 mod config;
 mod demo;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         (_, "install") => setup_host::install(),
         (_, "uninstall") => setup_host::uninstall(),
         (_, "stack:import") => stack::main(),
+        (_, verb) if verb == "backup" || verb == "restore" || verb.starts_with("backup:") => backups::main(),
         (_, "demo") => demo::main(),
         (_, "heroku") => heroku::run(),
         (_, "heroku-env") => heroku::environment(),

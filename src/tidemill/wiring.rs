@@ -148,7 +148,7 @@ pub fn addresses(config: &Config, ports: &[u16], certificates: Option<&Arc<certs
 }
 
 /// The key that seals secrets: handed over by systemd (`LoadCredential=`), else a file of the data directory.
-fn master_key(data: &Path) -> std::path::PathBuf {
+pub fn master_key(data: &Path) -> std::path::PathBuf {
     let handed = std::env::var_os("CREDENTIALS_DIRECTORY").map(|dir| Path::new(&dir).join("master.key"));
     handed.filter(|file| file.exists()).unwrap_or_else(|| data.join("keys/master.key"))
 }

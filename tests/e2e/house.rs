@@ -13,6 +13,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("wire", &[]),
     ("store", &["domain"]),
+    ("backup", &["domain", "store"]),
     ("certs", &["domain"]),
     ("logs", &["domain"]),
     ("runtime", &["domain", "logs"]),

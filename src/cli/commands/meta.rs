@@ -42,6 +42,18 @@ pub const HEROKU: Topic = Topic {
     ],
 };
 
+/// `backup`, `restore`.
+pub const BACKUP: Topic = Topic {
+    name: "backup",
+    about: "One sealed file of the whole installation (on the server, as root)",
+    verbs: &[
+        binary("backup:create", "Make a backup and try it, while all runs: backup:create --to FILE [--passphrase-file FILE]"),
+        binary("backup:verify", "Read a backup from end to end and open the store in it: backup:verify FILE"),
+        binary("backup:list", "List the backups that were made, the newest first"),
+        binary("restore", "Restore a backup into an empty data folder: restore FILE --data-dir DIR"),
+    ],
+};
+
 /// What is done on the server.
 pub const SERVER: Topic = Topic {
     name: "server",
