@@ -161,6 +161,7 @@ pub fn event(service: &Service, event: &Event) -> Result<wire::Event, Error> {
         actor,
         address: event.address.map(|a| a.to_string()),
         request_id: event.request_id.clone(),
+        root: event.root,
     })
 }
 

@@ -72,13 +72,18 @@ async fn start(State(service): State<Service>, visitor: Visitor) -> Response {
     if visitor.ctx.is_some() || visitor.wants_json {
         return shell::shown(&visitor, |ctx, outcome| list(&service, &visitor, ctx, outcome));
     }
+    front_page(&service, StatusCode::OK)
+}
+
+/// For who is not signed in: how to sign in, or how to set up what has no account yet.
+pub fn front_page(service: &Service, status: StatusCode) -> Response {
     let addresses = service.addresses();
     let template = StartPage {
         domain: addresses.domain.clone(),
         url: addresses.url(&addresses.domain),
         needs_setup: service.needs_setup().unwrap_or(false),
     };
-    render::page(StatusCode::OK, &template)
+    render::page(status, &template)
 }
 
 fn list(service: &Service, visitor: &Visitor, ctx: &Ctx, outcome: Outcome) -> Result<AppsPage, Error> {

@@ -106,7 +106,11 @@ fn page(service: &Service, visitor: &Visitor, (ctx, outcome): (&Ctx, Outcome), a
         at: When::new(event.at, ctx.now),
         what: words(service, &event),
         app: event.app.and_then(|id| service.app_by_id(id).ok().flatten()).map(|(_, name)| name),
-        by: event.actor.map_or_else(|| "the platform".into(), |id| shell::who(service, id)),
+        by: match event.actor {
+            Some(id) => shell::who(service, id),
+            None if event.root => "root on the machine".into(),
+            None => "the platform".into(),
+        },
         from: event.address.map(|address| address.to_string()).unwrap_or_default(),
     };
     let app = asked.app.clone().unwrap_or_default();

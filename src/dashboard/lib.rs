@@ -46,6 +46,10 @@ use axum::{
     routing::get,
 };
 use service::Service;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 use tower::ServiceExt;
 
 /// Forms of these pages are small; the largest is the raw text of all config vars.
@@ -78,21 +82,41 @@ pub fn router(service: Service, api: Router) -> Router {
         .route("/static/{file}", get(assets::serve))
         .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
         .with_state(service.clone());
-    let live = events::routes(service, pages.clone());
+    let live = events::routes(service.clone(), pages.clone());
     let behind = api.clone();
     let unknown = move |request: Request| missing(behind.clone(), request);
     let pages = pages.merge(live).method_not_allowed_fallback(unknown.clone()).fallback(unknown);
     let pages = pages.layer(middleware::from_fn(render::squeeze)).layer(middleware::from_fn(named));
+    let ready = Arc::new(AtomicBool::new(false));
     let front = move |request: Request| {
-        let (pages, api) = (pages.clone(), api.clone());
+        let (pages, api, service, ready) = (pages.clone(), api.clone(), service.clone(), ready.clone());
         async move {
             match sorted(request) {
+                (true, request) if !is_for_setup(&request) && waits_for_setup(&service, &ready) => {
+                    let status = if request.uri().path() == "/" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+                    apps::front_page(&service, status)
+                }
                 (true, request) => answer(pages, request).await,
                 (false, request) => answer(api, request).await,
             }
         }
     };
     Router::new().fallback(front)
+}
+
+/// What is served before there is an account, besides the page that says how to get one.
+fn is_for_setup(request: &Request) -> bool {
+    ["/setup/", "/static/"].iter().any(|start| request.uri().path().starts_with(start))
+}
+
+/// Nobody has an account. Once somebody has, that is not asked again.
+fn waits_for_setup(service: &Service, ready: &AtomicBool) -> bool {
+    if ready.load(Ordering::Relaxed) {
+        return false;
+    }
+    let waits = service.needs_setup().unwrap_or(false);
+    ready.store(!waits, Ordering::Relaxed);
+    waits
 }
 
 async fn answer(router: Router, request: Request) -> Response {

@@ -105,7 +105,7 @@ impl Shell {
     pub fn new(visitor: &Visitor, ctx: &Ctx, section: &'static str, outcome: Outcome) -> Self {
         let role = match &ctx.actor {
             Actor::Account(account) => account.role,
-            Actor::Platform => Role::Viewer,
+            Actor::Platform | Actor::Root => Role::Viewer,
         };
         let at = visitor.at.split_once("?done=").map_or(visitor.at.as_str(), |(path, _)| path).to_string();
         Self {

@@ -172,10 +172,11 @@ struct ReadyPage {
 }
 
 /// Opening the link changes nothing: mail scanners open links.
-async fn setup(State(service): State<Service>, Path(secret): Path<String>) -> Response {
-    let valid = service.setup_link_is_valid(&secret).unwrap_or(false);
-    let status = if valid { StatusCode::OK } else { StatusCode::NOT_FOUND };
-    render::secret_page(status, &SetupPage { secret, email: String::new(), problem: None, valid })
+async fn setup(State(service): State<Service>, visitor: Visitor, Path(secret): Path<String>) -> Response {
+    match service.open_setup_link(&secret, visitor.address) {
+        Ok(_) => render::secret_page(StatusCode::OK, &SetupPage { secret, email: String::new(), problem: None, valid: true }),
+        Err(e) => refused_setup(secret, String::new(), &e),
+    }
 }
 
 #[derive(serde::Deserialize)]
@@ -185,21 +186,27 @@ struct SetupForm {
     password: String,
 }
 
-async fn use_setup(State(service): State<Service>, Path(secret): Path<String>, Form(form): Form<SetupForm>) -> Response {
-    match service.use_setup_link(&secret, &form.email, &form.password).await {
+/// The secret in the address is what makes the form ours.
+async fn use_setup(
+    State(service): State<Service>,
+    visitor: Visitor,
+    Path(secret): Path<String>,
+    Form(form): Form<SetupForm>,
+) -> Response {
+    match service.use_setup_link((&secret, visitor.address), &form.email, &form.password).await {
         Ok((account, token)) => {
             let addresses = service.addresses();
             let page = ReadyPage { email: account.email, token, url: addresses.url(&addresses.domain) };
             render::secret_page(StatusCode::OK, &page)
         }
-        Err(e) => refused_setup(secret, form.email, e),
+        Err(e) => refused_setup(secret, form.email, &e),
     }
 }
 
-fn refused_setup(secret: String, email: String, error: Error) -> Response {
-    let valid = error.kind != Kind::Unauthorized;
+fn refused_setup(secret: String, email: String, error: &Error) -> Response {
+    let valid = !matches!(error.kind, Kind::Unauthorized | Kind::Throttled);
     let page = SetupPage { secret, email, problem: Some(error.public.clone()), valid };
-    render::secret_page(message::status(&error), &page)
+    render::secret_page(message::status(error), &page)
 }
 
 #[derive(Template)]

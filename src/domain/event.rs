@@ -71,6 +71,11 @@ pub enum EventBody {
     },
     /// A one-time link was made.
     SetupLinkCreated,
+    /// Apps live at another platform domain from the next start on.
+    PlatformDomainChanged {
+        /// The new one.
+        domain: String,
+    },
     /// An account got a public key.
     KeyAdded {
         /// `SHA256:…`
@@ -238,6 +243,9 @@ pub struct Event {
     /// Where the request came from.
     #[serde(default)]
     pub address: Option<IpAddr>,
+    /// Root on the machine did it, by the control socket.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub root: bool,
     /// What.
     pub body: EventBody,
 }
@@ -251,4 +259,6 @@ pub struct Origin {
     pub request_id: Option<String>,
     /// Where the request came from.
     pub address: Option<IpAddr>,
+    /// Root on the machine does it, by the control socket.
+    pub root: bool,
 }

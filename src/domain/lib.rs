@@ -20,6 +20,7 @@ pub mod health;
 pub mod ids;
 pub mod key;
 pub mod limits;
+pub mod machine;
 pub mod names;
 pub mod pipeline;
 pub mod plan;

@@ -194,7 +194,7 @@ fn with_pipeline(rows: &impl ReadRows, account: &Account, pipeline: &Pipeline, a
 
 fn refusal(rows: &impl ReadRows, ctx: &Ctx, action: Action, on: On<'_>) -> Result<Option<Error>> {
     let account = match &ctx.actor {
-        Actor::Platform => return Ok(None),
+        Actor::Platform | Actor::Root => return Ok(None),
         Actor::Account(account) => account,
     };
     let allowed = match on {
@@ -234,7 +234,7 @@ impl crate::Service {
     /// When the store can not be read.
     pub fn rights(&self, ctx: &Ctx, app: &App) -> Result<Rights> {
         match &ctx.actor {
-            Actor::Platform => Ok(Rights::ALL),
+            Actor::Platform | Actor::Root => Ok(Rights::ALL),
             Actor::Account(account) => rights_on(self.store(), account, app),
         }
     }

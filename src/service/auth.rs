@@ -1,7 +1,7 @@
 //! Signing in: tokens, of which only the hash is stored, and the one-time link of the first start.
 
 use crate::{
-    Ctx, Error, Grant, Result, Service,
+    Actor, Ctx, Error, Grant, Result, Service,
     passwords::{check_password, put_password},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -10,6 +10,7 @@ use ring::{
     digest::{SHA256, digest},
     rand::{SecureRandom, SystemRandom},
 };
+use std::net::IpAddr;
 use store::{ReadRows, Tx, tables};
 use uuid::Uuid;
 
@@ -17,6 +18,9 @@ use uuid::Uuid;
 const SETUP_LINK_MS: u64 = 60 * 60 * 1000;
 /// Description of the token that a file hands to automation.
 const TOKEN_FILE: &str = "admin token file";
+
+/// Under this name wrong links are counted; no e-mail address is like it.
+const SETUP: &str = "setup link";
 
 /// The secret of a one-time link; shown once.
 pub type SetupSecret = String;
@@ -166,50 +170,81 @@ impl Service {
         Ok(self.store().scan(&tables::ACCOUNTS, &())?.is_empty())
     }
 
-    /// Makes a one-time link, valid for 60 minutes.
+    /// Makes a one-time link, valid for 60 minutes. Only for the platform and root on the machine.
     ///
     /// # Errors
-    /// When it can not be stored.
-    pub async fn create_setup_link(&self) -> Result<SetupSecret> {
-        let now = self.parts().clock.now();
+    /// `forbidden`; when it can not be stored.
+    pub async fn create_setup_link(&self, ctx: &Ctx) -> Result<SetupSecret> {
+        if ctx.account().is_some() {
+            return Err(Error::forbidden("Links for a first admin are made on the machine: sudo tidemill setup-link"));
+        }
+        let (now, origin) = (ctx.now, ctx.origin());
         let secret = random_letters(3, 4)?;
         let key = hash(&secret);
         self.store()
             .commit(move |tx| -> Result<()> {
                 tx.put(&tables::SETUP_LINKS, &key, &SetupLink { expires_at: now.plus_ms(SETUP_LINK_MS) })?;
-                tx.event(now, None, Origin::default(), EventBody::SetupLinkCreated)?;
+                tx.event(now, None, origin, EventBody::SetupLinkCreated)?;
                 Ok(())
             })
             .await?;
         Ok(secret)
     }
 
-    /// True when the link would be taken; changes nothing (mail scanners open links).
+    /// What the holder of a link may do it with; changes nothing (mail scanners open links). Guessing gets slower and slower,
+    /// but whoever has the right link is never in the way of a stranger.
     ///
     /// # Errors
-    /// When the store can not be read.
-    pub fn setup_link_is_valid(&self, secret: &str) -> Result<bool> {
+    /// `unauthorized` for a link that is unknown, used or too old; `rate_limit` for guessing.
+    pub fn open_setup_link(&self, secret: &str, address: Option<IpAddr>) -> Result<Ctx> {
+        let now = self.now();
         let link = self.store().get(&tables::SETUP_LINKS, &hash(secret))?;
-        Ok(link.is_some_and(|l| l.expires_at > self.parts().clock.now()))
+        if link.is_some_and(|l| l.expires_at > now) {
+            return Ok(Ctx { address, ..Ctx::platform(now) });
+        }
+        self.begin_try(SETUP, address, now)?;
+        Err(Error::unauthorized())
     }
 
     /// Uses the link: makes an admin with a password, and a token for the command line.
     ///
     /// # Errors
-    /// `unauthorized` for a link that is unknown, used or too old; `invalid_params` for the e-mail or
-    /// password.
-    pub async fn use_setup_link(&self, secret: &str, email: &str, password: &str) -> Result<(Account, String)> {
-        let (key, email, ctx) = (hash(secret), check_email(email)?, Ctx::platform(self.parts().clock.now()));
-        if !self.setup_link_is_valid(secret)? {
-            return Err(Error::unauthorized());
+    /// As [`Service::open_setup_link`]; `invalid_params` for the e-mail or password.
+    pub async fn use_setup_link(
+        &self,
+        (secret, address): (&str, Option<IpAddr>),
+        email: &str,
+        password: &str,
+    ) -> Result<(Account, String)> {
+        let ctx = self.open_setup_link(secret, address)?;
+        self.add_admin(ctx, Some(hash(secret)), email, password).await
+    }
+
+    /// The first admin, made by root on the machine.
+    ///
+    /// # Errors
+    /// `forbidden` for others; `conflict` when there is somebody already; `invalid_params` for the e-mail or password.
+    pub async fn create_first_admin(&self, ctx: &Ctx, email: &str, password: &str) -> Result<(Account, String)> {
+        if ctx.actor != Actor::Root {
+            return Err(Error::forbidden("The first admin is made on the machine: sudo tidemill init"));
         }
+        if !self.needs_setup()? {
+            return Err(Error::conflict("There is an account already. For one more admin: sudo tidemill setup-link"));
+        }
+        self.add_admin(ctx.clone(), None, email, password).await
+    }
+
+    async fn add_admin(&self, ctx: Ctx, link: Option<String>, email: &str, password: &str) -> Result<(Account, String)> {
+        let email = check_email(email)?;
         check_password(password, &email)?;
         let phc = self.hash_password(password.into()).await?;
         self.store()
             .commit(move |tx| {
-                let link = tx.get(&tables::SETUP_LINKS, &key)?.filter(|l| l.expires_at > ctx.now);
-                link.ok_or_else(Error::unauthorized)?;
-                tx.delete(&tables::SETUP_LINKS, &key);
+                if let Some(key) = &link {
+                    let link = tx.get(&tables::SETUP_LINKS, key)?.filter(|l| l.expires_at > ctx.now);
+                    link.ok_or_else(Error::unauthorized)?;
+                    tx.delete(&tables::SETUP_LINKS, key);
+                }
                 let account = add_account(tx, &ctx, &email, Role::Admin)?;
                 put_password(tx, &ctx, account.id, phc)?;
                 let (_, token) = add_token(tx, &ctx, NewToken::global(account.id, "Setup"))?;

@@ -12,6 +12,8 @@ pub enum Actor {
     Account(Account),
     /// The platform itself.
     Platform,
+    /// Root on the machine, by the control socket.
+    Root,
 }
 
 /// The context of an operation.
@@ -37,6 +39,11 @@ impl Ctx {
         Self { actor: Actor::Platform, grant: Grant::default(), session: None, request_id: None, address: None, now }
     }
 
+    /// Root on the machine acts.
+    pub fn root(now: UnixMs) -> Self {
+        Self { actor: Actor::Root, ..Self::platform(now) }
+    }
+
     /// Somebody acts, without the limits of a token.
     pub fn of(account: Account, now: UnixMs) -> Self {
         Self { actor: Actor::Account(account), ..Self::platform(now) }
@@ -46,13 +53,18 @@ impl Ctx {
     pub fn account(&self) -> Option<AccountId> {
         match &self.actor {
             Actor::Account(account) => Some(account.id),
-            Actor::Platform => None,
+            Actor::Platform | Actor::Root => None,
         }
     }
 
     /// What an event says about where it comes from.
     pub fn origin(&self) -> Origin {
-        Origin { actor: self.account(), request_id: self.request_id.clone(), address: self.address }
+        Origin {
+            actor: self.account(),
+            request_id: self.request_id.clone(),
+            address: self.address,
+            root: self.actor == Actor::Root,
+        }
     }
 
     /// For log lines that people read.
@@ -60,6 +72,7 @@ impl Ctx {
         match &self.actor {
             Actor::Account(account) => &account.email,
             Actor::Platform => "tidemill",
+            Actor::Root => "root on the machine",
         }
     }
 }

@@ -26,6 +26,7 @@ mod formation;
 mod keys;
 mod log_sessions;
 mod logins;
+mod machine;
 mod metrics;
 mod one_offs;
 mod passwords;
@@ -80,7 +81,7 @@ pub use tokens::{NewAuthorization, Rotated};
 pub use two_factor::Enrolment;
 pub use webhooks::{HookSecrets, NewWebhook, WebhookChange, read_hook_secrets, sign};
 
-use domain::{App, AppId, Rendezvous, UnixMs, sni::Inspect, time::Clock};
+use domain::{App, AppId, Rendezvous, UnixMs, machine::Machine, sni::Inspect, time::Clock};
 use logs::{Logs, Outputs};
 use std::{path::PathBuf, sync::Arc};
 use store::{ReadRows, Sealer, Store, tables};
@@ -107,6 +108,8 @@ pub struct Parts {
     pub sealer: Arc<Sealer>,
     /// Where "now" comes from.
     pub clock: Arc<dyn Clock>,
+    /// Looks at the machine.
+    pub machine: Arc<dyn Machine>,
     /// Checks uploaded certificates.
     pub inspect: Arc<dyn Inspect>,
     /// Where clients meet processes.

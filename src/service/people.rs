@@ -40,7 +40,7 @@ pub(crate) fn known_account(rows: &impl ReadRows, who: &str) -> Result<Account> 
 fn own(ctx: &Ctx) -> Result<&Account> {
     match &ctx.actor {
         Actor::Account(account) => Ok(account),
-        Actor::Platform => Err(Error::unauthorized()),
+        Actor::Platform | Actor::Root => Err(Error::unauthorized()),
     }
 }
 

@@ -72,7 +72,7 @@ impl Service {
     fn role_in_team(&self, ctx: &Ctx, team: &Team) -> Result<Role> {
         match &ctx.actor {
             Actor::Account(account) => Ok(access::role_in(self.store(), account, team.id)?.unwrap_or(Role::Viewer)),
-            Actor::Platform => Ok(Role::Admin),
+            Actor::Platform | Actor::Root => Ok(Role::Admin),
         }
     }
 

@@ -106,7 +106,7 @@ impl Service {
         access::check(self.store(), ctx, Action::ManageAccount, On::Platform)?;
         match &ctx.actor {
             Actor::Account(account) => Ok(account),
-            Actor::Platform => Err(Error::unauthorized()),
+            Actor::Platform | Actor::Root => Err(Error::unauthorized()),
         }
     }
 

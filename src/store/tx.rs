@@ -152,8 +152,8 @@ impl<'a> Tx<'a> {
     /// When the event does not encode.
     pub fn event(&mut self, at: UnixMs, app: Option<AppId>, origin: Origin, body: EventBody) -> Result<u64, StoreError> {
         let seq = self.next_event;
-        let Origin { actor, request_id, address } = origin;
-        self.put(&tables::EVENTS, &seq, &Event { seq, at, app, actor, request_id, address, body })?;
+        let Origin { actor, request_id, address, root } = origin;
+        self.put(&tables::EVENTS, &seq, &Event { seq, at, app, actor, request_id, address, root, body })?;
         self.next_event += 1;
         Ok(seq)
     }

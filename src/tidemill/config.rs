@@ -285,6 +285,10 @@ pub struct Config {
     pub https: Option<SocketAddr>,
     pub ssh: Option<SocketAddr>,
     pub domain: String,
+    /// The file with the settings, be it there or not.
+    pub file: PathBuf,
+    /// The domain was given by flag or environment, which win over the file.
+    pub domain_is_fixed: bool,
     pub driver: Driver,
     pub docker_host: PathBuf,
     pub docker_image: Option<String>,
@@ -335,6 +339,24 @@ pub struct Config {
 }
 
 const DEFAULT_FILE: &str = "/etc/tidemill/tidemill.toml";
+
+/// Where settings and data are.
+#[derive(Debug, Default, clap::Args)]
+pub struct Places {
+    /// Configuration file of the daemon [default: /etc/tidemill/tidemill.toml]
+    #[arg(long, env = "TIDEMILL_CONFIG")]
+    config: Option<PathBuf>,
+    /// Where the daemon keeps everything [default: /var/lib/tidemill]
+    #[arg(long, env = "TIDEMILL_DATA_DIR")]
+    data_dir: Option<String>,
+}
+
+impl Places {
+    /// For a daemon with nothing else said.
+    pub fn flags(self) -> Flags {
+        Flags { config: self.config, data_dir: self.data_dir, ..Flags::default() }
+    }
+}
 
 impl Config {
     /// Bytes that may be promised to dynos; `None` for no limit.
@@ -498,6 +520,8 @@ pub fn read(flags: Flags) -> Result<Config, Vec<String>> {
         _ => Err("must be own or host".into()),
     };
     let config = Config {
+        file: flags.config.clone().unwrap_or_else(|| DEFAULT_FILE.into()),
+        domain_is_fixed: flags.domain.is_some(),
         driver: parsed!(runtime, Driver::Native, driver),
         docker_host: parsed!(docker_host, "/var/run/docker.sock".into(), socket_path),
         docker_image: parsed!(docker_image, None, |text| {

@@ -13,6 +13,7 @@ use std::{
     net::SocketAddr,
     path::Path,
     process::{Command, ExitCode},
+    sync::Arc,
     time::{Duration, Instant},
 };
 use tokio::signal::unix::{SignalKind, signal};
@@ -60,7 +61,7 @@ async fn run(flags: &Flags) -> Result<()> {
     let mut term = signal(SignalKind::terminate())?;
     let begun = Instant::now();
     println!("Starting a daemon in {}", dir.path().join("data").display());
-    let platform = wiring::start(configuration(&dir.path().join("data"))).await?;
+    let platform = wiring::start(configuration(&dir.path().join("data")), Arc::default()).await?;
     let token = serve::write_token(&platform, &dir.path().join("token")).await?;
     let base = platform.service.addresses().url("localhost");
     let url = platform.service.addresses().app_url(APP);
@@ -101,6 +102,8 @@ fn configuration(data_dir: &Path) -> Config {
         http: SocketAddr::from(([127, 0, 0, 1], 0)),
         ssh: None,
         domain: "localhost".into(),
+        file: data_dir.join("tidemill.toml"),
+        domain_is_fixed: true,
         driver: Driver::Native,
         docker_host: data_dir.join("none"), // the demo leaves engines alone
         docker_image: None,

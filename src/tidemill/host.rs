@@ -5,13 +5,20 @@ pub fn memory_bytes() -> u64 {
     total(&std::fs::read_to_string("/proc/meminfo").unwrap_or_default())
 }
 
+/// Bytes of memory alone; 0 when the kernel does not tell.
+pub fn plain_memory_bytes() -> u64 {
+    field(&std::fs::read_to_string("/proc/meminfo").unwrap_or_default(), "MemTotal")
+}
+
 /// `MemTotal` and `SwapTotal` of this text.
 fn total(meminfo: &str) -> u64 {
-    let kb = |name: &str| {
-        let line = meminfo.lines().find_map(|line| line.strip_prefix(name));
-        line.and_then(|rest| rest.trim_start_matches(':').split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0)
-    };
-    (kb("MemTotal") + kb("SwapTotal")) * 1024
+    field(meminfo, "MemTotal") + field(meminfo, "SwapTotal")
+}
+
+fn field(meminfo: &str, name: &str) -> u64 {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix(name));
+    let kb = line.and_then(|rest| rest.trim_start_matches(':').split_whitespace().next()?.parse::<u64>().ok());
+    kb.unwrap_or(0) * 1024
 }
 
 /// Processors.

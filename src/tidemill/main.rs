@@ -5,16 +5,20 @@ mod acme;
 mod backups;
 mod clock;
 mod config;
+mod control;
 mod demo;
 mod heroku;
 mod host;
+mod init;
 mod install;
+mod machine;
 mod serve;
 mod setup_host;
 mod sockets;
 mod ssh;
 mod stack;
 mod static_site;
+mod swap;
 mod watchdog;
 mod wiring;
 
@@ -30,6 +34,8 @@ fn main() -> ExitCode {
         ("static", _) => static_site::main(),
         (_, "hold") => runtime::native::hold::main(),
         (_, "serve") => serve::main(),
+        (_, "init") => init::main(),
+        (_, "machine:swap") => swap::main(),
         (_, "setup-link") => serve::setup_link(),
         (_, "install") => setup_host::install(),
         (_, "uninstall") => setup_host::uninstall(),

@@ -1,7 +1,9 @@
 //! `tidemill serve` and `tidemill setup-link`.
 
 use crate::{
-    config::{self, Config, Flags},
+    config::{self, Config, Flags, Places},
+    control,
+    machine::Host,
     wiring::{self, Platform},
 };
 use anyhow::{Context, Result};
@@ -9,12 +11,18 @@ use clap::Parser;
 use std::{
     fs,
     io::Write,
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    os::unix::{
+        fs::{MetadataExt, OpenOptionsExt},
+        process::CommandExt,
+    },
     path::Path,
-    process::ExitCode,
+    process::{Command, ExitCode},
     sync::Arc,
 };
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::Notify,
+};
 use tracing_subscriber::{layer::SubscriberExt, util::SubscriberInitExt};
 
 /// Logging of the daemon: to standard error, `RUST_LOG` decides. Where that is the journal, fields stay fields
@@ -63,7 +71,8 @@ pub fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().thread_name("control").enable_all().build();
     let served = runtime.context("start the control plane's threads").and_then(|runtime| runtime.block_on(serve(config)));
     match served {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(End::Over) => ExitCode::SUCCESS,
+        Ok(End::Anew) => anew(),
         Err(e) => {
             eprintln!(" !    Tidemill can not start: {e:#}");
             ExitCode::FAILURE
@@ -71,36 +80,48 @@ pub fn main() -> ExitCode {
     }
 }
 
-async fn serve(config: Config) -> Result<()> {
+async fn serve(config: Config) -> Result<End> {
     let mut term = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let token_file = config.admin_token_file.clone();
-    let platform = wiring::start(config).await?;
+    let restart = Arc::new(Notify::new());
+    let platform = wiring::start(config, restart.clone()).await?;
     if let Some(file) = &token_file {
         write_token(&platform, file).await?;
-    } else if platform.service.needs_setup()? {
-        print_link(&platform).await?;
+    }
+    if platform.service.needs_setup()? {
+        println!("Nobody has an account yet. On this machine: sudo tidemill init"); // never the link: this is a log
     }
     println!("Tidemill listens on http://{}, apps are at {}", platform.address, platform.service.addresses().app_url("APP"));
     println!("Git over SSH: {}, host key {}", platform.ssh.url("APP"), platform.ssh.fingerprint());
     // Not under systemd, there is nobody to notify.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = interrupt.recv() => {}
-    }
+    let end = tokio::select! {
+        _ = term.recv() => End::Over,
+        _ = interrupt.recv() => End::Over,
+        () = restart.notified() => End::Anew,
+    };
     tracing::info!("tidemill.stopping");
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     platform.stop().await;
-    Ok(())
+    Ok(end)
 }
 
-async fn print_link(platform: &Platform) -> Result<()> {
-    let secret = platform.service.create_setup_link().await?;
-    let addresses = platform.service.addresses();
-    println!("First admin: {}/setup/{secret}", addresses.url(&addresses.domain));
-    println!("             (works once, for 60 minutes; the next start prints a new one)");
-    Ok(())
+/// What is to follow when the daemon has ended.
+enum End {
+    Over,
+    /// With the settings as they are now.
+    Anew,
+}
+
+/// Starts the daemon again. systemd does it by itself and keeps the sockets; else this process becomes the new one.
+fn anew() -> ExitCode {
+    if std::env::var_os("INVOCATION_ID").is_some() && std::env::var_os("NOTIFY_SOCKET").is_some() {
+        return ExitCode::SUCCESS;
+    }
+    let failed = Command::new("/proc/self/exe").args(std::env::args_os().skip(1)).exec();
+    eprintln!(" !    Tidemill has stopped, and can not start anew: {failed}. Start it again as before.");
+    ExitCode::FAILURE
 }
 
 /// Keeps a token in the file that still works; else writes a new one, readable by the owner only.
@@ -122,30 +143,58 @@ pub async fn write_token(platform: &Platform, file: &Path) -> Result<String> {
     Ok(token)
 }
 
-/// Entry of `setup-link`: makes a link in the store of a daemon that does not run, since the store has one owner.
+/// Print a one-time link that makes an admin
+#[derive(Debug, Parser)]
+#[command(name = "tidemill setup-link", version)]
+struct SetupLink {
+    #[command(flatten)]
+    places: Places,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Entry of `setup-link`: asks the daemon; one that does not run has left its store to us.
 pub fn setup_link() -> ExitCode {
-    let config = match flags().and_then(configuration) {
+    let given: SetupLink = match flags() {
+        Ok(given) => given,
+        Err(code) => return code,
+    };
+    let config = match configuration(given.places.flags()) {
         Ok(config) => config,
         Err(code) => return code,
     };
+    match control::call(&config.data_dir, "POST", "/setup-link", &serde_json::Value::Null) {
+        Err(control::Refusal::NotThere) => {}
+        Ok(answer) => return told_link(answer["url"].as_str().unwrap_or_default(), given.json),
+        Err(refusal) => return refusal.told(),
+    }
     let made = || -> Result<String> {
-        let (service, store, ..) =
-            wiring::open_service(&config, wiring::addresses(&config, &[config.http.port()], None), Arc::default())?;
+        let host = Arc::new(Host::new(config.clone(), Arc::default(), Vec::new()));
+        let addresses = wiring::addresses(&config, &[config.http.port()], None);
+        let (service, store, ..) = wiring::open_service(&config, addresses, Arc::default(), host)?;
         let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-        let secret = runtime.block_on(service.create_setup_link())?;
+        let secret = runtime.block_on(service.create_setup_link(&service::Ctx::root(service.now())))?;
         runtime.block_on(store.close())?;
         let addresses = service.addresses();
         Ok(format!("{}/setup/{secret}", addresses.url(&addresses.domain)))
     };
     match made() {
-        Ok(link) => {
-            println!("{link}");
-            ExitCode::SUCCESS
-        }
+        Ok(link) => told_link(&link, given.json),
         Err(e) => {
             eprintln!(" !    No link could be made: {e:#}");
-            eprintln!(" !    When the daemon runs, stop it first: the store has one owner at a time.");
+            eprintln!(" !    Run it as root on the machine: sudo tidemill setup-link");
             ExitCode::FAILURE
         }
     }
+}
+
+fn told_link(link: &str, json: bool) -> ExitCode {
+    if json {
+        println!("{}", serde_json::json!({ "url": link, "valid_s": 3600 }));
+    } else {
+        println!("{link}");
+        eprintln!("It works once, for 60 minutes.");
+    }
+    ExitCode::SUCCESS
 }

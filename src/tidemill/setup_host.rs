@@ -125,8 +125,7 @@ fn installed(root: Option<&Path>) -> Result<()> {
     if live {
         run("systemctl", &["daemon-reload"])?;
         run("systemctl", &["enable", "--now", "tidemill.socket", "tidemill.service"])?;
-        println!("Tidemill runs. Set your domain in {SETTINGS}, then: systemctl restart tidemill");
-        println!("The link for the first admin: journalctl -u tidemill | grep 'First admin' | tail -1");
+        println!("tidemill is running. Next: sudo tidemill init");
     }
     Ok(())
 }

@@ -3,6 +3,8 @@
 use crate::{
     clock::SystemClock,
     config::{Config, Driver},
+    control,
+    machine::Host,
     sockets::Sockets,
     ssh::Ssh,
     watchdog,
@@ -34,7 +36,7 @@ use std::{
     time::Duration,
 };
 use store::{Options, Sealer, Store};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Notify};
 use tower::ServiceExt;
 
 /// Threads of the data plane; a busy build or API does not delay a request.
@@ -91,6 +93,7 @@ pub fn open_service(
     config: &Config,
     addresses: Addresses,
     meetings: Arc<Meetings>,
+    machine: Arc<Host>,
 ) -> Result<(Service, Store, Logs, Outputs, Arc<Sealer>)> {
     let data = &config.data_dir;
     let store = Store::open(Options::new(data.join("store"))).context("open the store")?;
@@ -119,6 +122,7 @@ pub fn open_service(
         series,
         sealer: sealer.clone(),
         clock: Arc::new(SystemClock),
+        machine,
         inspect: Arc::new(certs::inspect::Inspector),
         rendezvous: meetings,
         certificate: own_certificate(config)?.fingerprint,
@@ -291,7 +295,8 @@ async fn listen_on_all(
 }
 
 /// Boots the platform: bind, store, logs, runtime, router, engine, git, and only then serve.
-pub async fn start(config: Config) -> Result<Platform> {
+/// `restart` is told when the daemon is to start anew.
+pub async fn start(config: Config, restart: Arc<Notify>) -> Result<Platform> {
     make_data_dir(&config.data_dir)?;
     let data = config.data_dir.canonicalize().context("data directory")?;
     let Sockets { web, ssh: ssh_socket } = Sockets::take(&config)?;
@@ -306,7 +311,9 @@ pub async fn start(config: Config) -> Result<Platform> {
     // Opening blocks, and commits during migration wait for the writer.
     let meetings = Arc::new(Meetings::default());
     let expected = meetings.clone();
-    let opened = tokio::task::spawn_blocking(move || open_service(&opening, addresses, expected)).await?;
+    let machine = Arc::new(Host::new(config.clone(), restart, ports.clone()));
+    let looking = machine.clone();
+    let opened = tokio::task::spawn_blocking(move || open_service(&opening, addresses, expected, looking)).await?;
     let (service, store, logs, outputs, sealer) = opened?;
     service.set_capacity(config.capacity_bytes()).await.context("write the capacity")?;
     remove_leftovers(&data);
@@ -315,9 +322,11 @@ pub async fn start(config: Config) -> Result<Platform> {
     let program = Path::new("/proc/self/exe");
     let native = Arc::new(NativeRuntime::new(&data.join("run/dynos"), program, config.dyno_network, public_ports)?);
     let runtime = driver(&config, &data, &native).await?;
-    for sentence in &runtime.capabilities().missing {
+    let missing = runtime.capabilities().missing;
+    for sentence in &missing {
         tracing::warn!("tidemill.limits: {sentence}");
     }
+    machine.is_limited(missing);
     let limits = git::Limits { push_bytes_max: config.push_mb_max << 20, tree_bytes_max: config.tree_mb_max << 20 };
     let receiver = git::Receiver::start(service.clone(), &data.join("repositories"), &data.join("run"), limits)
         .context("start the git receiver")?;
@@ -376,6 +385,7 @@ pub async fn start(config: Config) -> Result<Platform> {
     let doors = doors(server, &engine, &ssh);
     let sockets = web.into_iter().zip(ports).map(|(socket, own)| (socket, own.port(), Some(doors.clone()))).collect();
     let listening = router_runtime.spawn(listen_on_all(sockets, router, shutdown.clone(), grace));
+    control::start(&data, service.clone()).context("open the control socket")?;
     watchdog::start(router_runtime.handle().clone());
     Ok(Platform { service, address, ssh, engine, store, logs, shutdown, router_runtime, listening, config })
 }

@@ -145,4 +145,7 @@ pub struct Event {
     pub actor: Option<UserRef>,
     pub address: Option<String>,
     pub request_id: Option<String>,
+    /// True when root on the machine did it, by the control socket.
+    #[serde(default)]
+    pub root: bool,
 }

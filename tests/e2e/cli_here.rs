@@ -36,7 +36,8 @@ fn help_is_the_same_by_every_way_and_begins_with_examples() {
     let all = verbs();
     assert!(all.len() > 150, "{}", all.len());
     for verb in all.iter().filter(|v| {
-        !["serve", "install", "uninstall", "demo", "setup-link", "stack:import", "heroku", "heroku-env"].contains(&v.as_str())
+        !["serve", "install", "uninstall", "demo", "init", "setup-link", "machine:swap", "stack:import", "heroku", "heroku-env"]
+            .contains(&v.as_str())
     }) {
         let (code, help, err) = alone(&["help", verb]);
         assert_eq!((code, err.as_str()), (0, ""), "{verb}");

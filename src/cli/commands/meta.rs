@@ -63,7 +63,9 @@ pub const SERVER: Topic = Topic {
         binary("install", "Install this program as a service of systemd (on the server)"),
         binary("uninstall", "Take the service away; data and settings stay"),
         binary("demo", "Show it all on this machine: daemon, app, push, page"),
-        binary("setup-link", "Print a one-time link for the first admin (on the server, daemon stopped)"),
+        binary("init", "Set up the server: checks, domain, first admin (on the server, as root)"),
+        binary("setup-link", "Print a one-time link that makes an admin (on the server, as root)"),
+        binary("machine:swap", "Make a swap file: machine:swap 2G (on the server, as root)"),
     ],
 };
 
