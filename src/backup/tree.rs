@@ -8,7 +8,7 @@ use std::{
     ffi::OsStr,
     fs::File,
     os::{fd::OwnedFd, unix::ffi::OsStrExt},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 /// Something in the tree.
