@@ -332,8 +332,6 @@ pub struct Config {
     pub backup_keep: usize,
     pub backup_dir: Option<PathBuf>,
     pub backup_passphrase_file: Option<PathBuf>,
-    /// Where all this was read from, if it was there.
-    pub file: Option<PathBuf>,
     pub stop_dynos: bool,
     pub shutdown_s: u64,
 }
@@ -580,12 +578,11 @@ pub fn read(flags: Flags) -> Result<Config, Vec<String>> {
         log_keep_days: number!(log_keep_days, 7, 1, 3650),
         log_app_mb: number!(log_app_mb, 256, 1, 1 << 24),
         log_host_mb: number!(log_host_mb, 8192, 1, 1 << 24),
-        backup_nightly: !given!(backup_nightly).is_some_and(|text| !reader.switch("backup_nightly", Some(text))),
+        backup_nightly: given!(backup_nightly).is_none_or(|text| reader.switch("backup_nightly", Some(text))),
         backup_hour: number!(backup_hour, 3, 0, 23),
         backup_keep: usize::try_from(number!(backup_keep, 7, 1, 10_000)).unwrap_or(7),
         backup_dir: parsed!(backup_dir, None, |t| path(t).map(Some)),
         backup_passphrase_file: parsed!(backup_passphrase_file, None, |t| path(t).map(Some)),
-        file: Some(flags.config.unwrap_or_else(|| DEFAULT_FILE.into())).filter(|file| file.exists()),
         stop_dynos: switch!(stop_dynos),
         shutdown_s: number!(shutdown_s, 30, 0, 3600),
     };

@@ -146,7 +146,6 @@ fn configuration(data_dir: &Path) -> Config {
         backup_keep: 7,
         backup_dir: None,
         backup_passphrase_file: None,
-        file: None,
         stop_dynos: true,
         shutdown_s: 5,
     }

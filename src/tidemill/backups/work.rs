@@ -76,7 +76,7 @@ pub fn create(config: &Config, to: &Path, passphrase: &str, scheduled: bool) -> 
     let source = Source {
         data_dir: config.data_dir.clone(),
         master_key: master_key(&config.data_dir),
-        settings: config.file.clone(),
+        settings: Some(config.file.clone()).filter(|file| file.exists()),
         manifest: Manifest {
             version: env!("CARGO_PKG_VERSION").into(),
             created_ms: began.0,
