@@ -8,7 +8,7 @@ use std::{
     ffi::OsStr,
     fs::File,
     os::{fd::OwnedFd, unix::ffi::OsStrExt},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 /// Something in the tree.
@@ -67,7 +67,7 @@ fn names(folder: &OwnedFd, at: &Path) -> Result<Vec<Vec<u8>>> {
     Ok(names)
 }
 
-fn visit(folder: &OwnedFd, at: &PathBuf, name: &[u8], each: Each) -> Result<()> {
+fn visit(folder: &OwnedFd, at: &Path, name: &[u8], each: Each) -> Result<()> {
     use rustix::io::Errno;
     let failed = |e: Errno| Error::io("read", at, &e.into());
     // Gone, or something else by now.

@@ -28,6 +28,8 @@ pub enum Metric {
     Cpu,
     /// Requests per minute.
     Requests,
+    /// Age of the last good backup, hours.
+    Backup,
 }
 
 const METRICS: &[(Metric, &str)] = &[
@@ -40,6 +42,7 @@ const METRICS: &[(Metric, &str)] = &[
     (Metric::Drain, "drain"),
     (Metric::Cpu, "cpu"),
     (Metric::Requests, "requests"),
+    (Metric::Backup, "backup"),
 ];
 
 impl Metric {
@@ -55,7 +58,12 @@ impl Metric {
 
     /// The words of what own rules of an app can look at.
     pub fn of_apps() -> Vec<&'static str> {
-        METRICS.iter().filter(|(metric, _)| *metric != Self::Disk).map(|(_, word)| *word).collect()
+        METRICS.iter().filter(|(metric, _)| !metric.is_of_host()).map(|(_, word)| *word).collect()
+    }
+
+    /// It is about the server as a whole, not about an app.
+    pub fn is_of_host(self) -> bool {
+        matches!(self, Self::Disk | Self::Backup)
     }
 
     /// Unit of values and thresholds.
@@ -65,6 +73,7 @@ impl Metric {
             Self::Disk | Self::Certificate | Self::Memory | Self::Errors | Self::Cpu => " %",
             Self::P95 => " ms",
             Self::Drain => " min",
+            Self::Backup => " h",
             Self::Requests => " req/min",
         }
     }
@@ -126,6 +135,7 @@ pub fn built_in() -> Vec<Rule> {
         rule("many errors", Metric::Errors, 5.0, 120),
         rule("slow answers", Metric::P95, 5000.0, 300),
         rule("log drain fails", Metric::Drain, 5.0, 0),
+        rule("backup too old", Metric::Backup, 36.0, 0),
     ]
 }
 

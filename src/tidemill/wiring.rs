@@ -1,6 +1,7 @@
 //! Composition: opens the parts in a fixed order and connects them.
 
 use crate::{
+    backups,
     clock::SystemClock,
     config::{Config, Driver},
     sockets::Sockets,
@@ -125,6 +126,10 @@ pub fn open_service(
         addresses: Addresses { scheme: "http", domain: config.domain.clone(), port: (port != 80).then_some(port) },
         upload_dir: data.join("uploads"),
         slug_dir: data.join("slugs"),
+        backups: Arc::new({
+            let data = data.clone();
+            move || backup::history(&data)
+        }),
         stacks: Arc::new({
             let stacks = Stacks::new(data.join(STACKS));
             let socket = config.docker_host.clone();
@@ -363,6 +368,7 @@ pub async fn start(config: Config) -> Result<Platform> {
     let sockets = web.into_iter().zip(ports).map(|(socket, own)| (socket, own.port(), Some(doors.clone()))).collect();
     let listening = router_runtime.spawn(listen_on_all(sockets, router, shutdown.clone(), grace));
     watchdog::start(router_runtime.handle().clone());
+    backups::nightly::start(config.clone(), || SystemClock.now());
     Ok(Platform { service, address, ssh, engine, store, logs, shutdown, router_runtime, listening, config })
 }
 
