@@ -120,6 +120,6 @@ async fn host_series(State(service): Api, User(ctx): User, Path(kind): Path<Stri
 }
 
 async fn scrape(State(service): Api, User(ctx): User) -> Result<Response, Failure> {
-    let text = prometheus::text(&service.metered_apps(&ctx)?, service.series());
+    let text = prometheus::text(&service.metered_apps(&ctx)?, service.series(), service.backup_age_s());
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
 }

@@ -37,7 +37,7 @@ impl Page {
 }
 
 /// Everything that is known now.
-pub fn text(apps: &[App], series: &Metrics) -> String {
+pub fn text(apps: &[App], series: &Metrics, backup_age_s: Option<u64>) -> String {
     let mut page = Page(String::with_capacity(16 << 10));
     page.family("tidemill_build_info", "gauge", "Version of the platform; the value is always 1.");
     page.line("tidemill_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
@@ -50,6 +50,10 @@ pub fn text(apps: &[App], series: &Metrics) -> String {
     dynos(&mut page, &names, series);
     work(&mut page, &names, series);
     host(&mut page, series);
+    if let Some(age) = backup_age_s {
+        let help = "Age of the last good backup; without one, of this installation.";
+        page.one("tidemill_backup_age_seconds", "gauge", help, age as f64);
+    }
     page.0
 }
 

@@ -27,6 +27,7 @@ struct MachinePage {
     url: String,
     certificate: String,
     stacks: Vec<String>,
+    backup: String,
     promised: String,
     limit: Option<String>,
     parts: Vec<Part>,
@@ -64,6 +65,7 @@ fn page(service: &Service, visitor: &Visitor, ctx: &Ctx, outcome: Outcome) -> Re
         url: addresses.url(&addresses.domain),
         certificate: service.certificate().into(),
         stacks: service.stacks(),
+        backup: last_backup(service),
         promised: size(total),
         limit: limit.map(size),
         share: Safe(share::drawn("Memory promised to apps", &parts, limit.unwrap_or(total).max(total) as f64)),
@@ -71,6 +73,18 @@ fn page(service: &Service, visitor: &Visitor, ctx: &Ctx, outcome: Outcome) -> Re
         apps: service.apps(ctx)?.len(),
         cli: Cli::new(["apps"]),
     })
+}
+
+/// `5 h ago, …`, or what to do.
+fn last_backup(service: &Service) -> String {
+    let Some(last) = service.last_backup() else { return "none yet".into() };
+    let minutes = service.now().since_ms(last.at) / 60_000;
+    let age = match minutes {
+        0..120 => format!("{minutes} min"),
+        120..2880 => format!("{} h", minutes / 60),
+        _ => format!("{} days", minutes / 1440),
+    };
+    format!("{age} ago, {}", size(last.bytes))
 }
 
 async fn machine(State(service): State<Service>, visitor: Visitor) -> Response {

@@ -28,8 +28,13 @@ pub enum Metric {
     Cpu,
     /// Requests per minute.
     Requests,
+<<<<<<< HEAD
     /// 1 while the newest build or release of the last day is a failed one, else 0.
     Deploy,
+=======
+    /// Age of the last good backup, hours.
+    Backup,
+>>>>>>> h-backup
 }
 
 const METRICS: &[(Metric, &str)] = &[
@@ -42,7 +47,11 @@ const METRICS: &[(Metric, &str)] = &[
     (Metric::Drain, "drain"),
     (Metric::Cpu, "cpu"),
     (Metric::Requests, "requests"),
+<<<<<<< HEAD
     (Metric::Deploy, "failed-deploy"),
+=======
+    (Metric::Backup, "backup"),
+>>>>>>> h-backup
 ];
 
 impl Metric {
@@ -58,7 +67,12 @@ impl Metric {
 
     /// The words of what own rules of an app can look at.
     pub fn of_apps() -> Vec<&'static str> {
-        METRICS.iter().filter(|(metric, _)| *metric != Self::Disk).map(|(_, word)| *word).collect()
+        METRICS.iter().filter(|(metric, _)| !metric.is_of_host()).map(|(_, word)| *word).collect()
+    }
+
+    /// It is about the server as a whole, not about an app.
+    pub fn is_of_host(self) -> bool {
+        matches!(self, Self::Disk | Self::Backup)
     }
 
     /// Unit of values and thresholds.
@@ -68,6 +82,7 @@ impl Metric {
             Self::Disk | Self::Certificate | Self::Memory | Self::Errors | Self::Cpu => " %",
             Self::P95 => " ms",
             Self::Drain => " min",
+            Self::Backup => " h",
             Self::Requests => " req/min",
         }
     }
@@ -129,8 +144,12 @@ pub fn built_in() -> Vec<Rule> {
         rule("many errors", Metric::Errors, 5.0, 120),
         rule("slow answers", Metric::P95, 5000.0, 300),
         rule("log drain fails", Metric::Drain, 5.0, 0),
+<<<<<<< HEAD
         // Success is no fluctuation: nothing has to be waited for.
         Rule { clear_s: 0, ..rule("deploy failed", Metric::Deploy, 1.0, 0) },
+=======
+        rule("backup too old", Metric::Backup, 36.0, 0),
+>>>>>>> h-backup
     ]
 }
 

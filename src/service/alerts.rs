@@ -101,7 +101,7 @@ fn check_target(kind: ChannelKind, target: &str) -> Result<String> {
 
 fn check_rule(new: &NewRule) -> Result<Metric> {
     let possible = || Metric::of_apps().join(", ");
-    let metric = Metric::parse(&new.metric).filter(|metric| *metric != Metric::Disk);
+    let metric = Metric::parse(&new.metric).filter(|metric| !metric.is_of_host());
     let metric =
         metric.ok_or_else(|| Error::invalid(format!("metric {:?} is not possible; there is {}.", new.metric, possible())))?;
     if new.name.is_empty() || new.name.len() > 100 || new.name.chars().any(char::is_control) {

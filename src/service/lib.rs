@@ -9,6 +9,7 @@ mod alerts;
 mod apps;
 mod audit;
 mod auth;
+mod backups;
 mod build_changes;
 mod builds;
 mod capacity;
@@ -124,6 +125,8 @@ pub struct Parts {
     pub slug_dir: PathBuf,
     /// Names of imported stacks.
     pub stacks: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
+    /// What became of backups.
+    pub backups: Arc<dyn Fn() -> Vec<domain::backup::Backup> + Send + Sync>,
 }
 
 /// How this installation is reached.

@@ -1,6 +1,7 @@
 //! Composition: opens the parts in a fixed order and connects them.
 
 use crate::{
+    backups,
     clock::SystemClock,
     config::{Config, Driver},
     control,
@@ -129,6 +130,10 @@ pub fn open_service(
         addresses,
         upload_dir: data.join("uploads"),
         slug_dir: data.join("slugs"),
+        backups: Arc::new({
+            let data = data.clone();
+            move || backup::history(&data)
+        }),
         stacks: Arc::new({
             let stacks = Stacks::new(data.join(STACKS));
             let socket = config.docker_host.clone();
@@ -387,6 +392,7 @@ pub async fn start(config: Config, restart: Arc<Notify>) -> Result<Platform> {
     let listening = router_runtime.spawn(listen_on_all(sockets, router, shutdown.clone(), grace));
     control::start(&data, service.clone()).context("open the control socket")?;
     watchdog::start(router_runtime.handle().clone());
+    backups::nightly::start(config.clone(), || SystemClock.now());
     Ok(Platform { service, address, ssh, engine, store, logs, shutdown, router_runtime, listening, config })
 }
 

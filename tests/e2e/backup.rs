@@ -191,3 +191,101 @@ fn a_backup_that_is_no_good_is_refused_and_writes_nothing() {
     let list = here(dir, &["backup", "list", "--data-dir", data.to_str().unwrap()]);
     assert!(text(&list).contains("by hand"), "{}", text(&list));
 }
+
+/// Data of an app that does not compress, so that a backup takes its time and space.
+fn blob(platform: &Platform, bytes: usize) {
+    let folder = platform.data_dir().join("volumes/one");
+    fs::create_dir_all(&folder).unwrap();
+    let content: Vec<u8> = std::iter::repeat_with(|| fastrand::u8(..)).take(bytes).collect();
+    fs::write(folder.join("blob"), content).unwrap();
+}
+
+fn files_in(dir: &Path) -> Vec<String> {
+    fs::read_dir(dir).unwrap().flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+}
+
+#[test]
+fn a_full_disk_ends_a_backup_with_a_clear_word_and_leaves_no_half_file() {
+    if !root_or_skip("a small file system") {
+        return;
+    }
+    let platform = Platform::start();
+    platform.create("shop");
+    blob(&platform, 6 << 20);
+    let small = platform.dir.path().join("small");
+    fs::create_dir(&small).unwrap();
+    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"]).arg(&small).status().unwrap();
+    assert!(mounted.success());
+    let (output, _) = create(&platform, "small/backup");
+    let left = files_in(&small);
+    assert!(Command::new("umount").arg(&small).status().unwrap().success());
+    assert_eq!(output.status.code(), Some(5), "{}", text(&output));
+    assert!(text(&output).contains("No space left on the disk of"), "{}", text(&output));
+    assert!(left.is_empty(), "{left:?}");
+    // The daemon has not noticed, and where there is space a backup can be made.
+    platform.create("second");
+    let (output, file) = create(&platform, "backup");
+    assert!(output.status.success(), "{}", text(&output));
+    // Into a disk that is too small nothing is restored, either.
+    assert!(Command::new("mount").args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"]).arg(&small).status().unwrap().success());
+    let output = restore(platform.dir.path(), &file, &small, &passphrase_file(platform.dir.path()));
+    let left = files_in(&small);
+    assert!(Command::new("umount").arg(&small).status().unwrap().success());
+    assert_eq!(output.status.code(), Some(5), "{}", text(&output));
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn a_backup_that_is_killed_leaves_nothing_that_looks_whole_and_the_next_one_clears_up() {
+    let platform = Platform::start();
+    blob(&platform, 24 << 20);
+    let (dir, data) = (platform.dir.path(), platform.data_dir());
+    let (to, partial) = (dir.join("backup"), dir.join(".backup.partial"));
+    let passphrase = passphrase_file(dir);
+    for least in [1, 4 << 20, 12 << 20] {
+        let mut child = Command::new(BIN)
+            .args(["backup", "create", "--to", to.to_str().unwrap(), "--passphrase-file", &passphrase])
+            .args(["--data-dir", data.to_str().unwrap()])
+            .env_clear()
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        eventually("it is on its way", || {
+            let length = fs::metadata(&partial).map_or(0, |m| m.len());
+            (length >= least || child.try_wait().unwrap().is_some()).then_some(())
+        });
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!to.exists(), "a file with its name was there before it was tried");
+    }
+    let verified = here(dir, &["backup", "verify", partial.to_str().unwrap(), "--passphrase-file", &passphrase]);
+    assert!(!verified.status.success(), "half a file looks whole");
+    let (output, _) = create(&platform, "backup");
+    assert!(output.status.success(), "{}", text(&output));
+    assert!(to.exists() && !partial.exists());
+}
+
+#[test]
+fn the_nightly_backup_makes_its_own_passphrase_keeps_so_many_and_its_age_is_told() {
+    let platform = Platform::start();
+    platform.create("shop");
+    let (dir, data) = (platform.dir.path(), platform.data_dir());
+    let age = || platform.api("GET", "/metrics", None).text;
+    for _ in 0..3 {
+        let output = here(dir, &["backup", "nightly", "--data-dir", data.to_str().unwrap(), "--backup-keep", "2"]);
+        assert!(output.status.success(), "{}", text(&output));
+    }
+    let mut kept = files_in(&data.join("backups"));
+    kept.retain(|name| name.ends_with(".backup"));
+    assert_eq!(kept.len(), 2, "{kept:?}");
+    let key = data.join("keys/backup.passphrase");
+    let file = data.join("backups").join(&kept[0]);
+    let verified = here(dir, &["backup", "verify", file.to_str().unwrap(), "--passphrase-file", key.to_str().unwrap()]);
+    assert!(verified.status.success(), "{}", text(&verified));
+    let line = age().lines().find(|line| line.starts_with("tidemill_backup_age_seconds ")).map(String::from);
+    let seconds: f64 = line.unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+    assert!((0.0..120.0).contains(&seconds), "{seconds}");
+    let list = here(dir, &["backup", "list", "--data-dir", data.to_str().unwrap()]);
+    assert!(text(&list).contains("nightly"), "{}", text(&list));
+}

@@ -42,15 +42,24 @@ pub const HEROKU: Topic = Topic {
     ],
 };
 
+const PASSPHRASE: crate::verb::Arg = value("passphrase-file", "File whose first line is the passphrase; else it is asked for");
+const DATA: crate::verb::Arg = value("data-dir", "The data folder [default: as configured]");
+
 /// `backup`, `restore`.
 pub const BACKUP: Topic = Topic {
     name: "backup",
     about: "One sealed file of the whole installation (on the server, as root)",
     verbs: &[
-        binary("backup:create", "Make a backup and try it, while all runs: backup:create --to FILE [--passphrase-file FILE]"),
-        binary("backup:verify", "Read a backup from end to end and open the store in it: backup:verify FILE"),
-        binary("backup:list", "List the backups that were made, the newest first"),
-        binary("restore", "Restore a backup into an empty data folder: restore FILE --data-dir DIR"),
+        binary("backup:create", "Make a backup and try it, while all runs")
+            .args(&[value("to", "The file to make; one that is there is not replaced"), PASSPHRASE, DATA])
+            .examples(&["backup create --to /mnt/usb/tidemill.backup"]),
+        binary("backup:verify", "Read a backup from end to end and open the store in it")
+            .args(&[need("file", "The backup"), PASSPHRASE])
+            .examples(&["backup verify tidemill.backup"]),
+        binary("backup:list", "List the backups that were made, the newest first").args(&[DATA]),
+        binary("restore", "Restore a backup into an empty data folder")
+            .args(&[need("file", "The backup"), PASSPHRASE, DATA])
+            .examples(&["restore tidemill.backup --data-dir /var/lib/tidemill"]),
     ],
 };
 

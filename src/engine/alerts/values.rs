@@ -44,7 +44,7 @@ impl Value {
 
 /// All values of an app, or of the host.
 pub fn of(engine: &Engine, app: Option<&App>, now: UnixMs) -> Result<Vec<Value>, StoreError> {
-    let Some(app) = app else { return Ok(disk(engine)) };
+    let Some(app) = app else { return Ok(disk(engine).into_iter().chain([backup(engine)]).collect()) };
     let mut values = crashes(engine, app)?;
     values.extend(usage(engine, app));
     values.extend(requests(engine, app, now));
@@ -64,6 +64,23 @@ fn disk(engine: &Engine) -> Vec<Value> {
         text: format!("The disk is {:.0} % full: {} of {} MiB.", percent.unwrap_or(0.0), host.disk_used_mib, host.disk_mib),
         fix: "tidemill metrics:host host-disk --last 24h".into(),
     }]
+}
+
+#[allow(clippy::cast_precision_loss)] // hours
+fn backup(engine: &Engine) -> Value {
+    let service = &engine.shared.parts.service;
+    let hours = service.backup_age_s().map(|age| age as f64 / 3600.0);
+    let shown = hours.unwrap_or(0.0);
+    Value {
+        metric: Metric::Backup,
+        subject: String::new(),
+        value: hours,
+        text: match service.last_backup() {
+            Some(last) => format!("The last good backup is {shown:.0} h old: {}.", last.place),
+            None => format!("There is no good backup, and this server has worked for {shown:.0} h."),
+        },
+        fix: "sudo tidemill backup create --to FILE   and see: sudo tidemill backup list".into(),
+    }
 }
 
 /// One that is up has recovered; whether it stays so is for the time that an alert takes to close.

@@ -1,6 +1,7 @@
 //! `tidemill backup` and `tidemill restore`, on the server (`ux.md` J12). They read the data folder themselves: the daemon
 //! may run, and is not asked.
 
+pub mod nightly;
 mod passphrase;
 pub mod restore;
 mod work;
@@ -47,6 +48,12 @@ enum Verb {
         #[command(flatten)]
         common: Common,
     },
+    /// Make the backup of this night, in its folder; the daemon does that by itself
+    #[command(name = "backup:nightly", hide = true)]
+    Nightly {
+        #[command(flatten)]
+        common: Common,
+    },
     /// Restore a backup into an empty data folder
     #[command(name = "restore")]
     Restore {
@@ -72,6 +79,11 @@ struct Common {
 /// Entry of all of them; `backup create` is `backup:create`.
 pub fn main() -> ExitCode {
     let mut args: Vec<_> = std::env::args_os().collect();
+    // What all verbs have alike, and the topic by itself.
+    let is_topic = args.len() == 2 && args[1] == "backup";
+    if is_topic || args.iter().any(|arg| arg == "--help" || arg == "-h") {
+        return cli::main();
+    }
     if args.len() > 2 && args[1] == "backup" {
         let verb = args.remove(2);
         args[1] = format!("backup:{}", verb.to_string_lossy()).into();
@@ -83,8 +95,11 @@ pub fn main() -> ExitCode {
             return ExitCode::from(if e.use_stderr() { 2 } else { 0 });
         }
     };
-    let (Verb::Create { common, .. } | Verb::Verify { common, .. } | Verb::List { common } | Verb::Restore { common, .. }) =
-        &line.verb;
+    let (Verb::Create { common, .. }
+    | Verb::Verify { common, .. }
+    | Verb::List { common }
+    | Verb::Nightly { common }
+    | Verb::Restore { common, .. }) = &line.verb;
     let flags = common.flags.clone();
     let config = match serve::configuration(flags) {
         Ok(config) => config,
@@ -139,6 +154,11 @@ fn run(verb: &Verb, config: &Config) -> Result<(), Error> {
             } else {
                 print!("{}", work::table(&all));
             }
+            Ok(())
+        }
+        Verb::Nightly { .. } => {
+            work::check_data(config)?;
+            println!("{}", work::told(&nightly::make(config)?));
             Ok(())
         }
         Verb::Restore { file, common } => {
