@@ -63,7 +63,7 @@ pub use contract::{REQUEST_ID, Settings};
 pub use openapi::document as openapi;
 pub use published::{Link, links as published_links, schemas as published_schemas, shape};
 pub use refusals::{REFUSALS, Refusal, refusal};
-pub use routes::{Route, all as all_routes};
+pub use routes::{Route, all as all_routes, of_nothing as routes_of_nothing};
 pub use view::Connection;
 pub use webhooks::shown;
 

@@ -39,3 +39,16 @@ families! {
 pub fn all() -> Vec<Route> {
     FAMILIES.iter().flat_map(|family| family.iter().copied()).collect()
 }
+
+/// Served, though there is nothing of the kind here: lists are always empty, single ones are never found, and what would
+/// make one says why not.
+pub fn of_nothing() -> Vec<Route> {
+    /// Of the two families of such things, what is really kept or known.
+    const REAL: [&str; 2] = ["/users/{user}/preferences", "/teams/{team}/available-generations"];
+    /// Such things in other families.
+    const OTHERS: [&str; 4] = ["/spaces", "/enterprise-accounts", "/account/invoices", "/account/credits"];
+    let families =
+        [crate::addons::ROUTES, crate::absent::ROUTES].concat().into_iter().filter(|(_, path, _)| !REAL.contains(path));
+    let others = all().into_iter().filter(|(_, path, _)| OTHERS.contains(path) || path.contains("telemetry-drains"));
+    families.chain(others).collect()
+}

@@ -120,6 +120,9 @@ pub fn parse(args: Vec<OsString>) -> std::result::Result<Invocation, ExitCode> {
         return Err(ExitCode::SUCCESS);
     }
     args.remove(at);
+    if verb.args.iter().any(|a| a.shape == Shape::Rest) {
+        app_comes_first(&mut args, at);
+    }
     match command(verb).try_get_matches_from(args) {
         Ok(matches) => {
             let given = Given(matches);
@@ -139,6 +142,32 @@ pub fn parse(args: Vec<OsString>) -> std::result::Result<Invocation, ExitCode> {
             let _ = e.print(); // nowhere to tell that telling failed
             Err(ExitCode::from(2))
         }
+    }
+}
+
+/// `run bash -a shop`: an app or remote named last is not the command's, as people are used to from the official command
+/// line. Left alone is what follows `--`, a flag that is there already, and a word that no app or remote could be called.
+fn app_comes_first(args: &mut Vec<OsString>, verb: usize) {
+    const FLAGS: [&[&str]; 2] = [&["-a", "--app"], &["-r", "--remote"]];
+    let is_name = |name: &str| {
+        !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_')
+    };
+    let texts: Vec<String> = args.iter().map(|a| a.to_string_lossy().into_owned()).collect();
+    let is = |word: &str, flags: &[&str]| flags.contains(&word.split_once('=').map_or(word, |(name, _)| name));
+    let [before @ .., flag, last] = texts.as_slice() else { return };
+    let apart = FLAGS.iter().find(|flags| flags.contains(&flag.as_str()) && is_name(last));
+    let joined =
+        FLAGS.iter().find(|f| last.starts_with("--") && is(last, f) && is_name(last.split_once('=').unwrap_or_default().1));
+    let (flags, words) = match (apart, joined) {
+        (Some(flags), _) => (flags, 2),
+        (None, Some(flags)) => (flags, 1),
+        _ => return,
+    };
+    let there = before.iter().chain((words == 1).then_some(flag)).any(|word| word == "--" || is(word, flags));
+    // The command keeps a word at least.
+    if !there && args.len() > verb + words {
+        let moved = args.split_off(args.len() - words);
+        args.splice(1..1, moved);
     }
 }
 
@@ -284,5 +313,22 @@ mod tests {
         assert_eq!(parsed.given.all("command"), ["ls", "-l", "--help"]);
         let parsed = parse(words(&["tidemill", "run", "-a", "x", "ls", "-h"])).expect("parses");
         assert_eq!(parsed.given.all("command"), ["ls", "-h"]);
+        for last in [&["-a", "x"][..], &["--app", "x"], &["--app=x"]] {
+            let line = [&["tidemill", "run", "rails", "console"][..], last].concat();
+            let parsed = parse(words(&line)).expect("parses");
+            assert_eq!(
+                (parsed.global.app.as_deref(), parsed.given.all("command").join(" ")),
+                (Some("x"), "rails console".into())
+            );
+        }
+        let parsed = parse(words(&["tidemill", "run", "-a", "x", "ls", "-a", "/tmp"])).expect("parses");
+        assert_eq!(parsed.given.all("command"), ["ls", "-a", "/tmp"]);
+        for line in [&["run", "-a", "x", "--", "ls", "-a", "tmp"][..], &["run", "-a", "x", "ls", "-l", "-a", "tmp"]] {
+            let parsed = parse(words(&[&["tidemill"][..], line].concat())).expect("parses");
+            assert_eq!(
+                (parsed.global.app.as_deref(), parsed.given.all("command").join(" ").ends_with("-a tmp")),
+                (Some("x"), true)
+            );
+        }
     }
 }

@@ -38,6 +38,8 @@ fn ids(value: &Value) -> String {
     let id = |v: &Value| ["id", "name", "url"].iter().find_map(|key| v[*key].as_str().map(|id| format!("{id}\n")));
     match value {
         Value::Array(items) => items.iter().filter_map(id).collect(),
+        // Lists by kind, as of labs.
+        Value::Object(map) if !map.is_empty() && map.values().all(Value::is_array) => map.values().map(ids).collect(),
         Value::Object(map) => id(value).unwrap_or_else(|| map.keys().map(|key| format!("{key}\n")).collect()),
         _ => String::new(),
     }

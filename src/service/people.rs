@@ -162,7 +162,7 @@ impl Service {
                 if !owned.is_empty() {
                     return Err(Error::conflict(format!(
                         "{} owns {}; hand them over or destroy them first: tidemill apps:transfer E-MAIL -a APP, or \
-                         pipelines:transfer PIPELINE E-MAIL",
+                         pipelines:transfer E-MAIL -p PIPELINE",
                         account.email,
                         owned.join(", ")
                     )));

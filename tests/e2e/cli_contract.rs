@@ -283,8 +283,13 @@ fn pipelines() {
         &["done"],
     );
     let body = json!({ "pipeline": { "id": "p1" }, "new_owner": { "id": "t1", "type": "team" } });
-    let scenes = vec![list(), get("GET /teams/acme", json!({ "id": "t1" })), send("POST /pipeline-transfers", body, json!({}))];
+    let given = send("POST /pipeline-transfers", body.clone(), json!({}));
+    let scenes = vec![list(), get("GET /teams/acme", json!({ "id": "t1" })), given];
     check("pipelines:transfer shop acme", scenes, &["done"]);
+    let scenes = vec![list(), get("GET /teams/acme", json!({ "id": "t1" })), send("POST /pipeline-transfers", body, json!({}))];
+    check("pipelines:transfer acme --pipeline shop --confirm shop", scenes, &["done"]);
+    check_with("pipelines:transfer acme", vec![], &["OWNER -p PIPELINE"], 2);
+    check_with("pipelines:transfer acme -p shop --confirm other", vec![list()], &["nothing was changed"], 2);
     check("pipelines:destroy shop --confirm shop", vec![list(), get("DELETE /pipelines/p1", pipeline.clone())], &["done"]);
     check_with("pipelines:info shpo", vec![list()], &["Couldn't find the pipeline shpo.", "Did you mean shop?"], 4);
     let body = json!({ "pipeline": { "id": "p1" }, "source": { "app": { "id": "id-of-shop-staging" } }, "targets": [{ "app": { "id": "id-of-shop" } }] });

@@ -21,8 +21,8 @@ impl Table {
 
     fn run(&mut self, line: &str) -> Output {
         self.lines += 1;
-        let words: Vec<&str> = line.split_whitespace().collect();
-        self.platform.cli(&words)
+        let words = crate::heroku_cli::words(line);
+        self.platform.cli(&words.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
     /// How it ends, what both outputs together hold, and what is true afterwards.
@@ -159,6 +159,89 @@ fn own_cli_tokens_people_and_settings_against_the_real_daemon() {
     table.json("whoami", |account| account["email"] == "admin@localhost");
     exit_codes(&mut table);
     table.end("tokens, people, settings, exit codes");
+}
+
+#[test]
+fn own_cli_builds_schedules_run_logs_hooks_against_the_real_daemon() {
+    if !root_or_skip("running dynos") {
+        return;
+    }
+    let mut table = Table::start();
+    Repo::of("procfile").deploy(&table.platform, "shop");
+    let count = |p: &Platform, what: &str| got(p, &format!("/apps/shop/{what}")).as_array().map(Vec::len);
+    table.says("builds -a shop", 0, &["=== shop Builds", "succeeded"]);
+    table.says("builds:output -a shop", 0, &["Procfile declares types", "Released v3"]);
+    table.line("rebuild -a shop", 2, &["came by git push"], |p| count(p, "builds") == Some(1));
+    let page = Repo::of("procfile");
+    let made = format!("builds:create --dir {} -a shop", page.dir.path().display());
+    table.line(&made, 0, &["Released v4"], |p| count(p, "builds") == Some(2));
+    table.line("rebuild -a shop", 0, &["Released v5"], |p| count(p, "builds") == Some(3));
+    table.json("builds -n 1 -a shop", |list| list.as_array().is_some_and(|all| all.len() == 1));
+    table.says("builds:cancel -a shop", 4, &["No build of shop is running."]);
+    table.says("builds:rebuild nothere -a shop", 4, &["Couldn't find that build."]);
+    table.says("builds:create --source-url ftp://x -a shop", 2, &["must be an http or https URL"]);
+    table.says("builds:create --dir nothere -a shop", 2, &["nothere is no folder."]);
+    table.says("releases:info v3 -a shop", 0, &["=== Release v3", "Deploy"]);
+    table.says("rollback v99 -a shop", 4, &["Couldn't find that release."]);
+
+    table.line("schedule:add hourly -a shop -- ./bin/mail --all", 0, &["first run"], |p| count(p, "schedules") == Some(1));
+    table.json("schedule -a shop", |list| list[0]["command"].as_str().is_some_and(|c| c.contains("--all")));
+    table.says("schedule:add never -a shop -- true", 2, &["no cron expression"]);
+    let id = got(&table.platform, "/apps/shop/schedules")[0]["id"].as_str().unwrap_or_default().to_string();
+    table.line(&format!("schedule:remove {id} -a shop"), 0, &["done"], |p| count(p, "schedules") == Some(0));
+    table.says(&format!("schedule:remove {id} -a shop"), 4, &["Couldn't find that schedule."]);
+
+    table.says("run -a shop -- 'echo hello; exit 7'", 7, &["hello"]);
+    table.says("run 'echo at the end' -a shop", 0, &["at the end"]);
+    table.says("run true -a shpo", 4, &["Did you mean shop?"]);
+    table.says("ps:wait -a shop", 0, &["done"]);
+    table.says("run:inside web.1 -a shop -- echo inside", 0, &["inside"]);
+    table.says("run:inside web.9 -a shop -- true", 4, &["Couldn't find that dyno."]);
+    table.line("run:detached -a shop -- 'echo from-afar'", 0, &["view the output"], |p| {
+        p.wait_log("shop", ": from-afar").contains("from-afar")
+    });
+    table.says("logs -a shop --grep from-afar", 0, &["app[run.", ": from-afar"]);
+    let lines = table.run("logs -a shop -n 3 --json");
+    let objects = String::from_utf8_lossy(&lines.stdout).lines().filter(|l| serde_json::from_str::<Value>(l).is_ok()).count();
+    assert_eq!(objects, 3, "one object for each line: {lines:?}");
+    table.says("logs -a nothere", 4, &["Couldn't find that app."]);
+    hooks(&mut table);
+    lists_print_ids(&mut table);
+    table.end("builds, schedules, run, logs, webhooks");
+}
+
+/// A hook whose receiver is not there: what is due to it is seen all the same.
+fn hooks(table: &mut Table) {
+    table.says("webhooks:add -a shop -i api:release -l notify -u http://127.0.0.1:9/", 0, &["Webhooks Signing Secret"]);
+    table.says("config:set HOOKED=1 -a shop", 0, &["Setting HOOKED"]);
+    eventually("a delivery", || (got(&table.platform, "/apps/shop/webhook-deliveries")[0]["id"].is_string()).then_some(()));
+    let first =
+        |p: &Platform, what: &str| got(p, &format!("/apps/shop/{what}"))[0]["id"].as_str().unwrap_or_default().to_string();
+    let (hook, event) = (first(&table.platform, "webhooks"), first(&table.platform, "webhook-events"));
+    let delivery = first(&table.platform, "webhook-deliveries");
+    table.says("webhooks:deliveries -a shop", 0, &[&delivery, "api:release"]);
+    table.says(&format!("webhooks:deliveries:info {delivery} -a shop"), 0, &["status:", "api:release"]);
+    table.json("webhooks:events -a shop", |list| has(list, "id", &event));
+    table.says(&format!("webhooks:events:info {event} -a shop"), 0, &["\"action\": \"create\""]);
+    table.line(&format!("webhooks:update {hook} -a shop -l sync"), 0, &["done"], |p| {
+        got(p, "/apps/shop/webhooks")[0]["level"] == "sync"
+    });
+    table.json(&format!("webhooks:info {hook} -a shop"), |shown| shown["level"] == "sync");
+    table.line(&format!("webhooks:remove {hook} -a shop"), 0, &["done"], |p| got(p, "/apps/shop/webhooks") == json!([]));
+}
+
+/// `-q` prints an id on each line, and nothing is said beside it.
+fn lists_print_ids(table: &mut Table) {
+    for verb in
+        ["apps", "builds", "releases", "ps", "domains", "access", "features", "labs", "authorizations", "stack", "regions"]
+    {
+        let output = table.run(&format!("{verb} -q -a shop"));
+        let text = String::from_utf8_lossy(&output.stdout);
+        let ids = text.lines().filter(|line| line.len() == 36 && line.split('-').count() == 5).count();
+        if !output.status.success() || !output.stderr.is_empty() || ids == 0 || ids != text.lines().count() {
+            table.failures.push(format!("tidemill {verb} -q: {output:?}"));
+        }
+    }
 }
 
 /// 0 is everywhere above; the others, and what comes near to a word that is wrong.

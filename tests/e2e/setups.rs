@@ -102,3 +102,59 @@ fn what_is_wrong_with_a_setup_is_told() {
     }
     assert_eq!(platform.api("GET", "/app-setups/00000000-0000-4000-8000-000000000000", None).status, 404);
 }
+
+/// It goes on from the step that was begun, or says why it can not; what ran is not run again.
+#[test]
+fn a_killed_daemon_goes_on_with_the_setup() {
+    if !root_or_skip("running dynos") {
+        return;
+    }
+    let mut platform = Platform::start();
+    let manifest = json!({
+        "env": { "MADE": { "generator": "secret" }, "PLAIN": "1" },
+        "scripts": { "postdeploy": "echo begun; sleep 2; echo over" },
+    });
+    let files = [("server.py", SERVER), ("Procfile", "web: exec python3 -u server.py\n"), ("app.json", &manifest.to_string())];
+    for moment in ["asked", "build", "script"] {
+        let name = format!("fresh-{moment}");
+        let body = json!({ "source_blob": { "url": upload(&platform, &files) }, "app": { "name": name } });
+        let asked = platform.api("POST", "/app-setups", Some(body));
+        assert_eq!(asked.status, 202, "{}", asked.text);
+        let path = format!("/app-setups/{}", asked.json()["id"].as_str().unwrap());
+        eventually(moment, || {
+            let there = match moment {
+                "asked" => true,
+                "build" => !platform.api("GET", &path, None).json()["build"].is_null(),
+                _ => platform.log(&name).lines().any(|line| line.ends_with(": begun")),
+            };
+            there.then_some(())
+        });
+        platform.signal("KILL");
+        platform.wait_end();
+        platform.boot();
+        let over = eventually("the setup is over", || {
+            Some(platform.api("GET", &path, None).json()).filter(|setup| setup["status"] != "pending")
+        });
+        check("app-setup", &over);
+        let why = over["failure_message"].as_str().unwrap_or_default();
+        let told = ["The uploaded source is gone", "Build failed: ", "The postdeploy script was cut off"];
+        match over["status"].as_str() {
+            Some("succeeded") => {
+                assert_eq!(over["postdeploy"]["exit_code"], 0, "{moment}: {over}");
+                let config = platform.api("GET", &format!("/apps/{name}/config-vars"), None).json();
+                assert_eq!((config["MADE"].as_str().map(str::len), &config["PLAIN"]), (Some(64), &json!("1")), "{moment}");
+            }
+            _ => assert!(told.iter().any(|text| why.starts_with(text)), "{moment}: {over}"),
+        }
+        println!("killed when {moment}: {} {why}", over["status"]);
+        let log = platform.log(&name);
+        let begun = log.lines().filter(|line| line.ends_with(": begun")).count();
+        assert!(begun <= 1, "{moment}: the script ran once: {log}");
+        let list = |what: &str| platform.api("GET", &format!("/apps/{name}/{what}"), None).json();
+        assert!(list("builds").as_array().is_some_and(|all| all.len() <= 1), "{moment}: it was built once");
+        let mut versions: Vec<u64> =
+            list("releases").as_array().unwrap().iter().filter_map(|r| r["version"].as_u64()).collect();
+        versions.sort_unstable();
+        assert_eq!(versions, (1..=versions.len() as u64).collect::<Vec<_>>(), "{moment}");
+    }
+}

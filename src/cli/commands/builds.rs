@@ -118,6 +118,9 @@ impl Drop for Temporary {
 
 /// An archive of what is committed here, or of a folder that is no repository.
 fn archive(dir: Option<&str>) -> Result<(Temporary, Option<String>)> {
+    if let Some(dir) = dir.filter(|dir| !std::path::Path::new(dir).is_dir()) {
+        return Err(Failure::usage(format!("{dir} is no folder.")));
+    }
     let file = Temporary(std::env::temp_dir().join(format!("tidemill-source-{}.tar.gz", std::process::id())));
     let shown = file.0.display().to_string();
     let commit = git(&["rev-parse", "HEAD"]).filter(|_| dir.is_none());
@@ -166,6 +169,10 @@ fn create(s: &Session) -> Result<()> {
 
 fn rebuild(s: &Session) -> Result<()> {
     let blob = wanted(s)?["source_blob"].clone();
+    if !field(&blob, "url").starts_with("http") {
+        let text = "That build came by git push, and its source is in git. Push again, or use: tidemill builds:create";
+        return Err(Failure::usage(text));
+    }
     start(s, &json!({ "url": blob["url"], "version": blob["version"], "checksum": blob["checksum"] }))
 }
 

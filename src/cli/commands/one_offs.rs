@@ -25,6 +25,7 @@ pub const TOPIC: Topic = Topic {
             .args(&[COMMAND, ENV, SIZE, TYPE, NO_TTY, EXIT_CODE])
             .examples(&[
                 "run -a shop -- rails console",
+                "run bash -a shop",
                 "run -a shop -- ./bin/check --all; echo $?",
                 "run -s Standard-2X -a shop -- ./report",
             ]),

@@ -19,7 +19,15 @@ pub const TOPIC: Topic = Topic {
         there("pipelines:remove", "Take the app out of its pipeline", remove),
         there("pipelines:rename", "Give a pipeline another name", rename).args(&[PIPELINE, need("newname", "The new name")]),
         there("pipelines:transfer", "Hand a pipeline over to another person or team", transfer)
-            .args(&[PIPELINE, need("owner", "E-mail, or name of a team")]),
+            .args(&[
+                some(
+                    "names",
+                    "The new owner: e-mail, or name of a team; before it the pipeline, if --pipeline does not say it",
+                ),
+                value("pipeline", "The pipeline").short('p').live(Live::Pipelines),
+                CONFIRM,
+            ])
+            .examples(&["pipelines:transfer acme -p shop", "pipelines:transfer shop bo@example.com"]),
         there("pipelines:destroy", "Destroy a pipeline; its apps stay", destroy).args(&[PIPELINE, CONFIRM]),
         there("pipelines:promote", "Release the slug of the app in the next stage", promote::promote)
             .args(&[value("to", "Only to these apps, with commas between").short('t').live(Live::Apps)])
@@ -43,7 +51,10 @@ fn list(s: &Session) -> Result<()> {
 
 /// A pipeline by its name or id.
 fn found(s: &Session) -> Result<Value> {
-    let wanted = s.given.need("pipeline");
+    found_by(s, s.given.need("pipeline"))
+}
+
+fn found_by(s: &Session, wanted: &str) -> Result<Value> {
     let all = s.client.list("/pipelines")?;
     let hit = items(&all).iter().find(|p| field(p, "name") == wanted || field(p, "id") == wanted);
     hit.cloned().ok_or_else(|| {
@@ -167,7 +178,17 @@ fn rename(s: &Session) -> Result<()> {
 }
 
 fn transfer(s: &Session) -> Result<()> {
-    let (pipeline, to) = (found(s)?, s.given.need("owner"));
+    let names = s.given.all("names");
+    // The official command line has the owner alone, and the pipeline as a flag.
+    let (pipeline, to) = match (s.given.text("pipeline"), names.as_slice()) {
+        (Some(pipeline), [owner]) => (pipeline, owner),
+        (None, [pipeline, owner]) => (pipeline.as_str(), owner),
+        _ => return Err(Failure::usage("Say which and whose: tidemill pipelines:transfer OWNER -p PIPELINE.")),
+    };
+    let pipeline = found_by(s, pipeline)?;
+    if let Some(said) = s.given.text("confirm").filter(|said| *said != field(&pipeline, "name")) {
+        return Err(Failure::usage(format!("{said} is not the pipeline {}; nothing was changed.", field(&pipeline, "name"))));
+    }
     let (kind, owner) = match to.contains('@') {
         true => ("user", s.client.get(&format!("/users/{}", encoded(to)?))?),
         false => ("team", s.client.get(&format!("/teams/{}", encoded(to)?))?),

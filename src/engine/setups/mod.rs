@@ -124,7 +124,11 @@ async fn source(engine: &Engine, setup: &Setup) -> Result<(PathBuf, bool), Failu
     let (fetch, url, file) = (parts.builder.fetch.clone(), setup.source.url.clone(), target.clone());
     let fetched = tokio::task::spawn_blocking(move || fetch(&url, &file)).await;
     let fetched = fetched.map_err(|e| failed(e.to_string()))?;
-    fetched.map_err(|e| failed(format!("The source could not be fetched: {e}")))?;
+    fetched.map_err(|e| match setup.source.url.contains("/sources/blob/") {
+        // Uploads do not outlive the daemon, and are then not found under their own address.
+        true => failed("The uploaded source is gone, as after a restart of the platform; upload it and ask again."),
+        false => failed(format!("The source could not be fetched: {e}")),
+    })?;
     Ok((target, true))
 }
 

@@ -4,7 +4,7 @@ use super::*;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The tables' own text: a command is in one when a line of it begins so.
-const TABLES: &[&str] = &[
+pub(super) const TABLES: &[&str] = &[
     include_str!("apps.rs"),
     include_str!("data.rs"),
     include_str!("dynos.rs"),

@@ -71,7 +71,7 @@ struct Table {
 }
 
 /// Words of a command line; what stands in single quotes is one.
-fn words(line: &str) -> Vec<String> {
+pub fn words(line: &str) -> Vec<String> {
     let quoted = line.split('\'').enumerate();
     let all = quoted.flat_map(|(n, part)| match n % 2 {
         0 => part.split_whitespace().map(String::from).collect(),

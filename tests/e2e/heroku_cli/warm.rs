@@ -22,6 +22,11 @@ pub(super) struct Warm {
 impl Warm {
     /// As the table's other processes, with a program called `heroku` that loads the official one and waits for lines.
     pub(super) fn start(table: &Table) -> Self {
+        Self::start_by(table, Command::new(BIN))
+    }
+
+    /// As [`Warm::start`], by a command that ends with the program, so that something may look on.
+    pub(super) fn start_by(table: &Table, mut command: Command) -> Self {
         let own = tempfile::tempdir().unwrap();
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/clients/warm_heroku.mjs");
         let named = own.path().join("heroku");
@@ -29,7 +34,6 @@ impl Warm {
         fs::set_permissions(&named, fs::Permissions::from_mode(0o755)).unwrap();
         let socket = own.path().join("lines");
         let listener = UnixListener::bind(&socket).unwrap();
-        let mut command = Command::new(BIN);
         command.args(["heroku", "--"]).arg(&socket).env_clear().current_dir(&table.dir);
         table.environment(&mut command);
         let path = format!("{}:{}:{}", own.path().display(), table.bin.display(), std::env::var("PATH").unwrap());
