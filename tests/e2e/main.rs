@@ -25,7 +25,6 @@ mod docker;
 mod domains;
 mod drains;
 mod first_run;
-mod first_run;
 mod git;
 mod git_clients;
 mod heroku_cli;
