@@ -17,6 +17,7 @@ use wire::NameRef;
 routes! {
     get "/apps/{app}/metrics" => app_now, "read";
     get "/apps/{app}/metrics/{kind}" => app_series, "read";
+    get "/machine/checks" => checks, "admin";
     get "/machine/metrics" => host_now, "admin";
     get "/machine/metrics/{kind}" => host_series, "admin";
 }
@@ -24,6 +25,11 @@ routes! {
 /// Not of the API: text for Prometheus, with an admin's token.
 pub fn open_routes() -> Router<Service> {
     Router::new().route("/metrics", get(scrape))
+}
+
+/// What the machine says of itself, with a fix for what is not well.
+async fn checks(State(service): State<Service>, User(ctx): User) -> Out {
+    Ok(ok(service.machine_checks(&ctx).await?)?.into_response())
 }
 
 /// The newest values are looked for in this span.

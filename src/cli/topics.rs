@@ -2,8 +2,8 @@
 
 use crate::{
     commands::{
-        access, addons, alerts, apps, auth, buildpacks, builds, certs, config, domains, drains, features, git, keys, logs,
-        meta, metrics, oauth, one_offs, pipelines, policy, ps, releases, schedules, stacks, teams, usage, webhooks,
+        access, addons, alerts, apps, auth, buildpacks, builds, certs, config, doctor, domains, drains, features, git, keys,
+        logs, meta, metrics, oauth, one_offs, pipelines, policy, ps, releases, schedules, stacks, teams, usage, webhooks,
     },
     help,
     verb::{Topic, Verb},
@@ -22,6 +22,7 @@ const TOPICS: &[Topic] = &[
     certs::TOPIC,
     oauth::CLIENTS,
     config::TOPIC,
+    doctor::TOPIC,
     domains::TOPIC,
     drains::TOPIC,
     features::TOPIC,

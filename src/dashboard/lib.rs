@@ -30,6 +30,7 @@ mod render;
 mod resources;
 mod search;
 mod settings;
+mod setup;
 mod share;
 mod shell;
 mod sign_in;
@@ -76,6 +77,7 @@ pub fn router(service: Service, api: Router) -> Router {
         .merge(members::routes())
         .merge(search::routes())
         .merge(look::routes())
+        .merge(setup::routes())
         .merge(sign_in::routes())
         .merge(account::routes())
         .merge(consent::routes())

@@ -1,4 +1,4 @@
-//! Signing in and out, letting a command line in, and the two one-time links (`ux.md` J1, J2, J10).
+//! Signing in and out, letting a command line in, and the link of an invitation (`ux.md` J2, J10).
 
 use crate::{
     browser::{Posted, Visitor},
@@ -21,7 +21,6 @@ pub fn routes() -> Router<Service> {
         .route("/login", get(login).post(sign_in))
         .route("/logout", post(sign_out))
         .route("/cli/{code}", get(cli).post(answer_cli))
-        .route("/setup/{secret}", get(setup).post(use_setup))
         .route("/invite/{secret}", get(invite).post(accept))
 }
 
@@ -154,59 +153,16 @@ async fn answer_cli(State(service): State<Service>, Path(code): Path<String>, po
     }
 }
 
-#[derive(Template)]
-#[template(path = "setup.html")]
-struct SetupPage {
-    secret: String,
-    email: String,
-    problem: Option<String>,
-    valid: bool,
-}
-
+/// A new account is ready.
 #[derive(Template)]
 #[template(path = "ready.html")]
-struct ReadyPage {
-    email: String,
-    token: String,
-    url: String,
-}
-
-/// Opening the link changes nothing: mail scanners open links.
-async fn setup(State(service): State<Service>, visitor: Visitor, Path(secret): Path<String>) -> Response {
-    match service.open_setup_link(&secret, visitor.address) {
-        Ok(_) => render::secret_page(StatusCode::OK, &SetupPage { secret, email: String::new(), problem: None, valid: true }),
-        Err(e) => refused_setup(secret, String::new(), &e),
-    }
-}
-
-#[derive(serde::Deserialize)]
-struct SetupForm {
-    email: String,
-    #[serde(default)]
-    password: String,
-}
-
-/// The secret in the address is what makes the form ours.
-async fn use_setup(
-    State(service): State<Service>,
-    visitor: Visitor,
-    Path(secret): Path<String>,
-    Form(form): Form<SetupForm>,
-) -> Response {
-    match service.use_setup_link((&secret, visitor.address), &form.email, &form.password).await {
-        Ok((account, token)) => {
-            let addresses = service.addresses();
-            let page = ReadyPage { email: account.email, token, url: addresses.url(&addresses.domain) };
-            render::secret_page(StatusCode::OK, &page)
-        }
-        Err(e) => refused_setup(secret, form.email, &e),
-    }
-}
-
-fn refused_setup(secret: String, email: String, error: &Error) -> Response {
-    let valid = !matches!(error.kind, Kind::Unauthorized | Kind::Throttled);
-    let page = SetupPage { secret, email, problem: Some(error.public.clone()), valid };
-    render::secret_page(message::status(error), &page)
+pub struct ReadyPage {
+    /// Of the new account.
+    pub email: String,
+    /// For the command line.
+    pub token: String,
+    /// Of the platform.
+    pub url: String,
 }
 
 #[derive(Template)]

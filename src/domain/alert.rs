@@ -28,13 +28,10 @@ pub enum Metric {
     Cpu,
     /// Requests per minute.
     Requests,
-<<<<<<< HEAD
     /// 1 while the newest build or release of the last day is a failed one, else 0.
     Deploy,
-=======
     /// Age of the last good backup, hours.
     Backup,
->>>>>>> h-backup
 }
 
 const METRICS: &[(Metric, &str)] = &[
@@ -47,11 +44,8 @@ const METRICS: &[(Metric, &str)] = &[
     (Metric::Drain, "drain"),
     (Metric::Cpu, "cpu"),
     (Metric::Requests, "requests"),
-<<<<<<< HEAD
     (Metric::Deploy, "failed-deploy"),
-=======
     (Metric::Backup, "backup"),
->>>>>>> h-backup
 ];
 
 impl Metric {
@@ -144,12 +138,9 @@ pub fn built_in() -> Vec<Rule> {
         rule("many errors", Metric::Errors, 5.0, 120),
         rule("slow answers", Metric::P95, 5000.0, 300),
         rule("log drain fails", Metric::Drain, 5.0, 0),
-<<<<<<< HEAD
         // Success is no fluctuation: nothing has to be waited for.
         Rule { clear_s: 0, ..rule("deploy failed", Metric::Deploy, 1.0, 0) },
-=======
         rule("backup too old", Metric::Backup, 36.0, 0),
->>>>>>> h-backup
     ]
 }
 

@@ -9,6 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
+use domain::DynoState;
 use hyper::server::conn::http1;
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use serde::Deserialize;
@@ -73,6 +74,7 @@ fn routes(service: Service) -> Router {
     Router::new()
         .route("/setup-link", post(setup_link))
         .route("/setup", get(setup))
+        .route("/status", get(status))
         .route("/records", get(records))
         .route("/domain", post(domain))
         .route("/first-admin", post(first_admin))
@@ -129,6 +131,43 @@ async fn setup(State(service): State<Service>) -> Answer {
         "url": addresses.url(&addresses.domain),
         "domain_without_dns": service.domain_without_dns(&ctx).await?,
         "checks": service.machine_checks(&ctx).await?,
+    })))
+}
+
+/// The machine and its apps.
+async fn status(State(service): State<Service>) -> Answer {
+    let ctx = root(&service);
+    let (promises, limit) = service.promised(&ctx)?;
+    let promised: u64 = promises.iter().map(|promise| promise.bytes).sum();
+    let mut apps = Vec::new();
+    for app in service.apps(&ctx)? {
+        let (_, dynos) = service.dynos(&ctx, &app.id.to_string())?;
+        let count = |state| dynos.iter().filter(|dyno| dyno.state == state).count();
+        let states = [
+            (DynoState::Crashed, "crashed"),
+            (DynoState::Starting, "starting"),
+            (DynoState::Up, "up"),
+            (DynoState::Idle, "idle"),
+        ];
+        let state = states.iter().find(|(state, _)| count(*state) > 0).map_or("down", |(_, word)| word);
+        apps.push(json!({
+            "name": app.name,
+            "state": if app.maintenance { "maintenance" } else { state },
+            "dynos": dynos.len(),
+            "up": count(DynoState::Up),
+            "crashed": count(DynoState::Crashed),
+            "release": app.current,
+            "web_url": service.addresses().app_url(&app.name),
+        }));
+    }
+    let addresses = service.addresses();
+    Ok(Json(json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "server": addresses.url(&addresses.domain),
+        "needs_setup": service.needs_setup()?,
+        "memory": { "promised_bytes": promised, "limit_bytes": limit },
+        "checks": service.machine_checks(&ctx).await?,
+        "apps": apps,
     })))
 }
 

@@ -247,8 +247,12 @@ fn swap() -> Check {
     if swaps.lines().count() > 1 {
         return Check::ok("swap", "there is swap");
     }
-    let text = format!("no swap; a build over {} would be stopped", size(host::plain_memory_bytes()));
-    Check::bad("swap", Level::Warn, text, "sudo tidemill machine:swap 2G")
+    Check::bad(
+        "swap",
+        Level::Warn,
+        "no swap; what needs more memory than is free gets stopped",
+        "sudo tidemill machine:swap 2G",
+    )
 }
 
 fn clock() -> Check {

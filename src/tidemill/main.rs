@@ -18,6 +18,7 @@ mod sockets;
 mod ssh;
 mod stack;
 mod static_site;
+mod status;
 mod swap;
 mod watchdog;
 mod wiring;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         (_, "serve") => serve::main(),
         (_, "init") => init::main(),
         (_, "machine:swap") => swap::main(),
+        (_, "status") => status::main(),
         (_, "setup-link") => serve::setup_link(),
         (_, "install") => setup_host::install(),
         (_, "uninstall") => setup_host::uninstall(),

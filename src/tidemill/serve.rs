@@ -119,7 +119,8 @@ fn anew() -> ExitCode {
     if std::env::var_os("INVOCATION_ID").is_some() && std::env::var_os("NOTIFY_SOCKET").is_some() {
         return ExitCode::SUCCESS;
     }
-    let failed = Command::new("/proc/self/exe").args(std::env::args_os().skip(1)).exec();
+    let name = std::env::args_os().next().unwrap_or_default();
+    let failed = Command::new("/proc/self/exe").arg0(name).args(std::env::args_os().skip(1)).exec();
     eprintln!(" !    Tidemill has stopped, and can not start anew: {failed}. Start it again as before.");
     ExitCode::FAILURE
 }

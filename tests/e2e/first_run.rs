@@ -200,6 +200,63 @@ fn the_link_makes_an_admin_once_and_is_in_no_log() {
 }
 
 #[test]
+fn the_page_shows_the_machine_and_takes_a_domain_without_script() {
+    let fresh = Fresh::start(&[]);
+    let link = fresh.link();
+    let (_, page, _) = fresh.get(&link);
+    for text in ["This machine", "GiB memory", "Fix: <code>", "*.localhost", "Create admin"] {
+        assert!(page.contains(text), "{text:?} is not in {page}");
+    }
+    let (status, page, headers) = fresh.get(&format!("{link}/domain"));
+    assert!(status == 200 && page.contains("127.0.0.1.sslip.io") && !page.contains("http-equiv"), "{page}");
+    assert_eq!(headers["referrer-policy"], "no-referrer");
+    assert!(headers["content-security-policy"].to_str().unwrap().contains("frame-ancestors 'none'"));
+    let (status, page) = fresh.post(&format!("{link}/domain"), &[("choice", "own"), ("domain", "a b\"><script>")]);
+    assert!(status == 422 && page.contains("is no domain") && !page.contains("<script"), "{page}");
+    let (status, _) = fresh.post(&format!("{link}/domain"), &[("choice", "own"), ("domain", "paas.localhost")]);
+    assert_eq!(status, 303);
+    eventually("it starts with the domain", || fresh.said("apps are at http://APP.paas.localhost:").then_some(()));
+    // The link still works; the records are asked for again and again until they are found.
+    let (_, page, _) = fresh.get(&format!("{link}/domain?for=paas.localhost"));
+    assert!(page.contains("Apps live at <code>*.paas.localhost") && page.contains("*.paas.localhost."), "{page}");
+    let (_, page, _) = fresh.get(&format!("{link}/domain?for=paas.invalid"));
+    assert!(page.contains("content=\"5\"") && page.contains("not yet") && page.contains("*.paas.invalid."), "{page}");
+    assert!(fresh.get(&link).1.contains("*.paas.localhost"));
+    assert_eq!(fresh.post("/setup/AAAA-BBBB-CCCC/domain", &[("domain", "evil.example")]).0, 404);
+}
+
+#[test]
+fn status_and_doctor_say_how_it_is() {
+    let fresh = Fresh::start(&[]);
+    let (code, out, err) = fresh.run(&["status"], "");
+    assert!(code == 0 && out.contains("sudo tidemill init") && out.contains("No apps yet."), "{out}{err}");
+    let (code, out, _) = fresh.run(&["status", "--json"], "");
+    let status: Value = serde_json::from_str(&out).unwrap();
+    assert!(code == 0 && status["needs_setup"] == true && status["apps"] == serde_json::json!([]), "{status}");
+    let begun = Instant::now();
+    let (code, out, _) = fresh.run(&["doctor", "--json"], "");
+    let found: Value = serde_json::from_str(&out).unwrap();
+    let token = found["checks"].as_array().unwrap().iter().find(|c| c["id"] == "token").unwrap().clone();
+    assert!(code == 1 && token["level"] == "fail" && token["fix"] == "tidemill login URL", "{found}");
+
+    let platform = crate::support::Platform::start();
+    let output = platform.cli(&["doctor", "--json"]);
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let checks = found["checks"].as_array().unwrap();
+    let level = |id: &str| checks.iter().find(|c| c["id"] == id).map(|c| c["level"].as_str().unwrap().to_string());
+    for id in ["git", "settings", "token", "dns", "port", "answer", "clock"] {
+        let all: Vec<_> = checks.iter().filter(|c| c["id"] == id && c["part"] != "Server").collect();
+        assert!(level(id).as_deref() == Some("ok"), "{id}: {all:?} {found}");
+    }
+    assert!(level("memory").is_some() && checks.iter().all(|c| (c["level"] == "ok") == c["fix"].is_null()), "{found}");
+    let failed = checks.iter().any(|c| c["level"] == "fail");
+    assert_eq!(output.status.code(), Some(i32::from(failed)));
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    let shown = String::from_utf8(platform.cli(&["status"]).stdout).unwrap();
+    assert!(shown.contains("fix:") || shown.contains("checks are ok"), "{shown}");
+}
+
+#[test]
 fn without_a_daemon_each_verb_says_what_to_do() {
     let dir = tempfile::tempdir().unwrap();
     let run = |args: &[&str]| {

@@ -9,6 +9,7 @@ pub mod buildpacks;
 pub mod builds;
 pub mod certs;
 pub mod config;
+pub mod doctor;
 pub mod domains;
 pub mod drains;
 pub mod edit;

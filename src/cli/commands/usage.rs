@@ -54,11 +54,29 @@ fn summary(s: &Session, app: &Value) -> Result<Value> {
     }))
 }
 
+/// What is not well, or that all is.
+fn machine(checks: &Value) -> String {
+    let bad = || items(checks).iter().filter(|check| field(check, "level") != "ok");
+    if checks.is_null() {
+        return String::new();
+    }
+    if bad().next().is_none() {
+        return format!("Machine: all {} checks are ok\n", items(checks).len());
+    }
+    bad().map(|c| format!("{:<4}  {}    fix: {}\n", field(c, "level"), field(c, "text"), field(c, "fix"))).collect()
+}
+
 fn status(s: &Session) -> Result<()> {
     let account = s.client.get("/account")?;
     let apps = s.client.list("/apps")?;
     let all = items(&apps).iter().map(|app| summary(s, app)).collect::<Result<Vec<_>>>()?;
-    let result = json!({ "server": s.client.base, "account": account["email"], "apps": all });
+    // What the machine says of itself is for admins.
+    let checks = match s.client.get("/machine/checks") {
+        Ok(checks) => checks,
+        Err(e) if e.exit == 3 || e.exit == 4 => Value::Null,
+        Err(e) => return Err(e),
+    };
+    let result = json!({ "server": s.client.base, "account": account["email"], "apps": all, "checks": checks });
     s.show(&result, || {
         let mut lines = vec![["APP", "STATE", "DYNOS", "RELEASE", "WHEN", "ADDRESS"].map(String::from).to_vec()];
         lines.extend(all.iter().map(|a| {
@@ -74,8 +92,9 @@ fn status(s: &Session) -> Result<()> {
         }));
         let who = format!("{} as {}", s.client.base, field(&account, "email"));
         format!(
-            "{}{}",
+            "{}{}{}",
             heading(&who),
+            machine(&checks),
             if all.is_empty() { "No apps. Make one with: tidemill create\n".into() } else { table(&lines) }
         )
     });
