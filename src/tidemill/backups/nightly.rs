@@ -52,8 +52,9 @@ async fn run(config: &Config) {
     let mut command = tokio::process::Command::new("/proc/self/exe");
     command.arg(VERB).arg("--data-dir").arg(&config.data_dir).arg("--domain").arg(&config.domain);
     command.arg("--backup-keep").arg(config.backup_keep.to_string());
+    let file = Some(config.file.clone()).filter(|file| file.exists());
     let paths = [
-        ("--config", &config.file),
+        ("--config", &file),
         ("--backup-dir", &config.backup_dir),
         ("--backup-passphrase-file", &config.backup_passphrase_file),
     ];
