@@ -15,10 +15,6 @@ const LIMIT: Duration = Duration::from_secs(10);
 
 const HTTPS: u16 = 443;
 
-/// Asked over TLS whatever the scheme of the API is, and again and again for six seconds when the tunnel is refused. A
-/// certificate that is not its own ends that at once: the CLI trusts no other by this way, and does not try again.
-const NOT_TRIED_AGAIN: &[&str] = &["kolkrabbi.heroku.com"];
-
 /// The answer in place of another host's.
 pub(crate) fn refusal(host: &str) -> Response<Body> {
     let text = format!("{host} was not asked: this command needs a service of Heroku that Tidemill does not have.");
@@ -31,8 +27,7 @@ pub(crate) fn refusal(host: &str) -> Response<Body> {
 pub(crate) fn tunnel(mut request: Request<Incoming>, inner: Arc<Inner>) -> Response<Body> {
     let Some(named) = request.uri().authority().cloned() else { return refusal("") };
     let own = inner.is_own(&named);
-    let secured = !own && named.port_u16() == Some(HTTPS);
-    if secured && !NOT_TRIED_AGAIN.contains(&named.host()) {
+    if !own && named.port_u16() == Some(HTTPS) {
         return refusal(named.host());
     }
     let opened = hyper::upgrade::on(&mut request);
@@ -40,10 +35,6 @@ pub(crate) fn tunnel(mut request: Request<Incoming>, inner: Arc<Inner>) -> Respo
         let Ok(stream) = opened.await.map(TokioIo::new) else { return };
         if own {
             let _ = door::connection(Box::new(stream), inner).await; // its end is the answer
-            return;
-        }
-        if secured {
-            let _ = tokio::time::timeout(LIMIT, inner.tls.accept(stream)).await; // its end is the answer
             return;
         }
         let service = service_fn(|_| {
