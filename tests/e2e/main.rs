@@ -7,6 +7,7 @@ mod alerts;
 mod api;
 mod apps;
 mod attach;
+mod attacks;
 mod bad_input;
 mod bridge;
 mod certs;
