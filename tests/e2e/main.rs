@@ -8,6 +8,7 @@ mod api;
 mod apps;
 mod attach;
 mod backup;
+mod attacks;
 mod bad_input;
 mod bridge;
 mod certs;

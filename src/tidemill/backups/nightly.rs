@@ -38,8 +38,11 @@ fn is_due(hour: u64, history: &[Backup], running_since: UnixMs, now: UnixMs) -> 
 /// Looks at the clock until the daemon ends.
 pub fn start(config: Config, now: impl Fn() -> UnixMs + Send + 'static) {
     let since = now();
+    if !config.backup_nightly {
+        return;
+    }
     tokio::spawn(async move {
-        while config.backup_nightly {
+        loop {
             tokio::time::sleep(LOOK_EVERY).await;
             if is_due(config.backup_hour, &backup::history(&config.data_dir), since, now()) {
                 run(&config).await;
