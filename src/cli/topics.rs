@@ -3,7 +3,7 @@
 use crate::{
     commands::{
         access, addons, alerts, apps, auth, buildpacks, builds, certs, config, domains, drains, features, git, keys, logs,
-        meta, metrics, oauth, one_offs, pipelines, policy, ps, releases, schedules, stacks, teams, usage, webhooks,
+        meta, metrics, oauth, one_offs, pipelines, policy, ps, releases, schedules, stacks, teams, usage, volumes, webhooks,
     },
     help,
     verb::{Topic, Verb},
@@ -45,6 +45,7 @@ const TOPICS: &[Topic] = &[
     usage::STATUS,
     teams::TOPIC,
     usage::TOPIC,
+    volumes::TOPIC,
     webhooks::TOPIC,
     meta::SERVER,
     meta::TOPIC,
