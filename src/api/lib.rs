@@ -57,6 +57,7 @@ mod streams;
 mod teams;
 mod two_factor;
 mod view;
+mod volumes;
 mod webhooks;
 
 pub use contract::{REQUEST_ID, Settings};

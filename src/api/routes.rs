@@ -32,7 +32,7 @@ macro_rules! families {
 }
 
 families! {
-    account, people, teams, collaborators, apps, config, builds, releases, formation, policy, dynos, run, schedules, domains, log_sessions, keys, catalog, authorizations, sessions, oauth, two_factor, pipelines, promotions, setups, webhooks, sni, drains, addons, metrics, alerts, absent, openapi,
+    account, people, teams, collaborators, apps, config, builds, releases, formation, policy, dynos, run, schedules, domains, log_sessions, keys, catalog, authorizations, sessions, oauth, two_factor, pipelines, promotions, setups, webhooks, sni, drains, addons, metrics, alerts, volumes, absent, openapi,
 }
 
 /// All routes.

@@ -239,7 +239,7 @@ impl Builder {
     }
 
     fn cage(&self, dirs: &Dirs, request: &BuildRequest, root: Root) -> Cage {
-        let mount = |source: PathBuf, target: &str, writable| Mount { source, target: target.into(), writable };
+        let mount = |source: PathBuf, target: &str, writable| Mount { source, target: target.into(), writable, kept: false };
         let own_program =
             mount(PathBuf::from("/proc/self/exe").canonicalize().unwrap_or_default(), "/opt/tidemill/tidemill", false);
         let env = [

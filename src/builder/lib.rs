@@ -6,6 +6,7 @@
 mod archive;
 mod build;
 mod cage;
+mod copy;
 mod heroku_yml;
 mod images;
 mod packs;
@@ -16,6 +17,7 @@ mod yaml;
 
 pub use archive::{ArchiveError, Limits as ArchiveLimits, Owner, read_file, unpack};
 pub use build::{BuildError, BuildRequest, BuildResult, Builder};
+pub use copy::{copy_tree, own_tree, tree_bytes};
 pub use images::{CONTAINER, app_of_image};
 pub use slug::{PackedSlug, SlugError, file_checksum, pack, unpack_slug};
 pub use stacks::{Imported, StackError, Stacks};

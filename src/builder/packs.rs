@@ -213,7 +213,7 @@ async fn remote_git(spec: &str, dir: &Path, cage: &Cage) -> Result<(), String> {
     let cage = Cage {
         runtime: cage.runtime.clone(),
         env: git_env(GIT_PROTOCOLS),
-        mounts: vec![Mount { source: dir.to_path_buf(), target: "/pack".into(), writable: true }],
+        mounts: vec![Mount { source: dir.to_path_buf(), target: "/pack".into(), writable: true, kept: false }],
         user_slot: cage.user_slot,
         limits: cage.limits,
         deadline: cage.deadline.min(Instant::now() + GIT_TIME_LIMIT),

@@ -3,7 +3,7 @@
 use crate::{
     commands::{
         access, addons, alerts, apps, auth, buildpacks, builds, certs, config, doctor, domains, drains, features, git, keys,
-        logs, meta, metrics, oauth, one_offs, pipelines, policy, ps, releases, schedules, stacks, teams, usage, webhooks,
+        logs, meta, metrics, oauth, one_offs, pipelines, policy, ps, releases, schedules, stacks, teams, usage, volumes, webhooks,
     },
     help,
     verb::{Topic, Verb},
@@ -46,6 +46,7 @@ const TOPICS: &[Topic] = &[
     usage::STATUS,
     teams::TOPIC,
     usage::TOPIC,
+    volumes::TOPIC,
     webhooks::TOPIC,
     meta::BACKUP,
     meta::SERVER,

@@ -66,6 +66,9 @@ pub struct App {
     /// Certificates of its domains are to be managed, and since when.
     #[serde(default)]
     pub acm_since: Option<UnixMs>,
+    /// Since it has had a volume, all its dynos have this number in the driver's pool of users.
+    #[serde(default)]
+    pub volume_user: Option<u32>,
 }
 
 impl App {

@@ -220,6 +220,11 @@ pub enum EventBody {
         /// The name.
         hostname: String,
     },
+    /// A volume came, went or changed, or one of its snapshots did.
+    VolumeChanged {
+        /// The volume.
+        volume: Uuid,
+    },
     /// A log drain came or went.
     DrainChanged {
         /// The drain.

@@ -36,6 +36,7 @@ pub mod sleep;
 pub mod sni;
 pub mod team;
 pub mod time;
+pub mod volume;
 pub mod webhook;
 
 pub use account::{Account, Role, Scope, Token};

@@ -34,7 +34,7 @@ pub async fn watch(engine: Engine) {
 }
 
 /// What is free for the daemon on the disk of a folder.
-fn free_bytes(dir: &Path) -> io::Result<u64> {
+pub fn free_bytes(dir: &Path) -> io::Result<u64> {
     let stat = rustix::fs::statvfs(dir)?;
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }

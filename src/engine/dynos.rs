@@ -11,6 +11,7 @@ use crate::{
     boot::{StartSlot, boot, is_stopping},
     environment, memory, metadata, rows,
     sinks::DynoSink,
+    volumes::{self, Volumes},
 };
 use domain::{
     AppId, Dyno, DynoKind, DynoState, EventBody, Origin, limits::STOP_GRACE_MS, plan::WEB, restart::count_after_crash,
@@ -230,15 +231,15 @@ pub fn variables(engine: &Engine, dyno: &Dyno) -> Result<BTreeMap<String, String
 }
 
 /// A dyno of an app of images: nothing of ours is in it (`runtime.md` section 4.5).
-fn in_image(dyno: &Dyno, image: &str, env: BTreeMap<String, String>) -> Spec {
+fn in_image(dyno: &Dyno, image: &str, env: BTreeMap<String, String>, volumes: Volumes) -> Spec {
     Spec {
         id: dyno.id,
         argv: environment::argv_in_image(&dyno.command),
         env,
         cwd: PathBuf::new(), // the image's own
         hostname: dyno.id.to_string(),
-        mounts: Vec::new(),
-        user_slot: dyno.user_slot,
+        mounts: volumes.mounts,
+        user_slot: volumes.user_slot,
         limits: rows::limits_of(&dyno.size),
         network: Network::Own,
         lossless: dyno.attach.is_some(),
@@ -253,13 +254,14 @@ async fn prepare(engine: &Engine, dyno: &Dyno) -> Result<Spec, Problem> {
     let slug = rows::slug_of(&parts.store, dyno.app, dyno.release).map_err(|e| other(&e))?;
     let slug = slug.ok_or_else(|| Problem::Other("its slug is gone".into()))?;
     let env = variables(engine, dyno).map_err(|e| other(&e))?;
+    let volumes = volumes::of_dyno(engine, dyno).await.map_err(Problem::Other)?;
     if let Some(image) = slug.image(&dyno.ptype) {
-        return Ok(in_image(dyno, image, env));
+        return Ok(in_image(dyno, image, env, volumes));
     }
     let root = parts.builder.stacks.choose(&slug.stack);
     let root = root.ok_or_else(|| Problem::Other(format!("stack {} is not there any more; import it again", slug.stack)))?;
     let (home, file, owner) =
-        (home(engine, dyno), parts.service.slug_path(slug.app, slug.id), parts.runtime.host_user(dyno.user_slot));
+        (home(engine, dyno), parts.service.slug_path(slug.app, slug.id), parts.runtime.host_user(volumes.user_slot));
     let (app, tmp, checksum) = (home.join("app"), home.join("tmp"), slug.checksum);
     let unpacking = {
         let (app, tmp) = (app.clone(), tmp.clone());
@@ -275,15 +277,17 @@ async fn prepare(engine: &Engine, dyno: &Dyno) -> Result<Spec, Problem> {
         builder::SlugError::Checksum { expected, actual } => Problem::Checksum { expected, actual },
         e => other(&e),
     })?;
-    let mount = |source, target: &str| Mount { source, target: target.into(), writable: true };
+    let mount = |source, target: &str| Mount { source, target: target.into(), writable: true, kept: false };
+    let mut mounts = vec![mount(app, "/app"), mount(tmp.clone(), "/tmp"), mount(tmp, "/var/tmp")];
+    mounts.extend(volumes.mounts);
     Ok(Spec {
         id: dyno.id,
         argv: environment::argv(&dyno.command),
         env,
         cwd: "/app".into(),
         hostname: dyno.id.to_string(),
-        mounts: vec![mount(app, "/app"), mount(tmp.clone(), "/tmp"), mount(tmp, "/var/tmp")],
-        user_slot: dyno.user_slot,
+        mounts,
+        user_slot: volumes.user_slot,
         limits: rows::limits_of(&dyno.size),
         network: Network::Own,
         lossless: dyno.attach.is_some(),

@@ -29,6 +29,7 @@ mod scheduler;
 mod setups;
 mod sinks;
 mod sleep;
+mod volumes;
 mod webhooks;
 
 pub use alerts::{Mail, MailTls};
@@ -96,6 +97,8 @@ pub struct Settings {
     pub domain: String,
     /// Folders of running dynos.
     pub dyno_dir: PathBuf,
+    /// Folders of volumes.
+    pub volume_dir: PathBuf,
     /// Folders that hold one entry per app, removed with it.
     pub app_dirs: Vec<PathBuf>,
     /// A web dyno must accept within this time (R10).
@@ -156,6 +159,8 @@ struct Shared {
     counted: metrics::Counted,
     /// There may be a notice to be sent.
     notices: Notify,
+    /// There may be something to be done with a volume.
+    volumes_changed: Notify,
     /// The daemon ends: nothing is started any more.
     closing: AtomicBool,
     started_at: domain::UnixMs,
@@ -189,6 +194,7 @@ impl Engine {
             hooks: webhooks::Queue::default(),
             counted: metrics::Counted::default(),
             notices: Notify::new(),
+            volumes_changed: Notify::new(),
             closing: AtomicBool::new(false),
             build_turns: Mutex::default(),
         });
@@ -214,6 +220,7 @@ impl Engine {
         tokio::spawn(metrics::run(engine.clone()));
         alerts::start(&engine);
         tokio::spawn(disk::watch(engine.clone()));
+        tokio::spawn(volumes::run(engine.clone()));
         tokio::spawn(engine.clone().follow_events(committed, from + 1));
         Ok(engine)
     }
@@ -288,6 +295,9 @@ impl Engine {
         if matches!(event.body, EventBody::AlertChannelChanged { .. }) {
             self.shared.notices.notify_one();
         }
+        if matches!(event.body, EventBody::VolumeChanged { .. }) {
+            self.shared.volumes_changed.notify_one();
+        }
         let (Some(app), body) = (event.app.filter(|_| !self.is_closing()), &event.body) else { return };
         if let EventBody::ReleaseCreated { version } = body {
             self.log_release(app, *version);
@@ -333,7 +343,7 @@ impl Engine {
                 let text = format!("No web dyno is started: {text} Then: tidemill ps:scale web=1");
                 self.shared.parts.logs.app(app).write("app", "api", text);
             }
-            EventBody::ManagedCertificateChanged { .. } => {} // dynos have nothing to do with it
+            EventBody::ManagedCertificateChanged { .. } | EventBody::VolumeChanged { .. } => {} // dynos have nothing to do with it
             _ => self.wake(app),
         }
     }

@@ -117,6 +117,9 @@ pub struct Exec {
     pub stdio: Stdio,
 }
 
+/// Cages that may share a user; see [`Spec::shares_user`].
+pub(crate) const SHARED_USER_DYNOS: u32 = 100;
+
 /// How long a process may take what it was sent after who sent it has left.
 pub(crate) const LAST_INPUT_LIMIT: std::time::Duration = std::time::Duration::from_secs(1);
 
@@ -166,6 +169,16 @@ pub struct Mount {
     pub target: PathBuf,
     /// May it be written?
     pub writable: bool,
+    /// It outlives the cage and several cages have it: what they see is the folder on the host itself, with any driver.
+    #[serde(default)]
+    pub kept: bool,
+}
+
+impl Spec {
+    /// Its user is that of other cages, too, so limits by user would be shared.
+    pub fn shares_user(&self) -> bool {
+        self.mounts.iter().any(|mount| mount.kept)
+    }
 }
 
 /// Limits of a cage.

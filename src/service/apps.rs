@@ -172,6 +172,7 @@ impl Service {
                 let builds = tx.scan(&tables::BUILD_BY_APP, &app.id)?;
                 let releases = tx.scan(&tables::RELEASES, &app.id)?;
                 remove_rows(tx, &app)?;
+                crate::volumes::to_trash(tx, &ctx, app.id)?;
                 tokens::drop_bound(tx, &ctx, app.id)?;
                 tx.event(ctx.now, Some(app.id), ctx.origin(), EventBody::AppDestroyed)?;
                 Ok::<_, Error>((app, builds, releases))
@@ -238,6 +239,7 @@ fn blank_app(ctx: &Ctx, name: String) -> Result<App> {
         features: BTreeMap::new(),
         health_check: None,
         acm_since: None,
+        volume_user: None,
     })
 }
 

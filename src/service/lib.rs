@@ -47,6 +47,8 @@ mod teams;
 mod throttle;
 mod tokens;
 mod two_factor;
+mod volume_snapshots;
+mod volumes;
 mod webhooks;
 
 pub use access::{Action, Grant, On, may, rights_on, role_in};
@@ -80,6 +82,7 @@ pub use sni::{ShownEndpoint, read_sni_key};
 pub use sources::Source;
 pub use tokens::{NewAuthorization, Rotated};
 pub use two_factor::Enrolment;
+pub use volumes::NewVolume;
 pub use webhooks::{HookSecrets, NewWebhook, WebhookChange, read_hook_secrets, sign};
 
 use domain::{App, AppId, Rendezvous, UnixMs, machine::Machine, sni::Inspect, time::Clock};

@@ -10,6 +10,7 @@ use domain::{
     alert::{Alert, Channel, Notice, Rule},
     sign_in::{AuthorizationCode, Client, Secrets, Session},
     team::{Invitation, Transfer},
+    volume::{Snapshot, Volume},
     webhook::{Delivery, HookEvent},
 };
 use serde::{Deserialize, Serialize};
@@ -176,6 +177,10 @@ tables! {
     NOTICES = 67, "notice", (Uuid, u64) => Notice;
     /// Apps whose build cache is to be emptied before their next build, and since when.
     CACHE_CLEARED = 56, "build_cache_cleared", AppId => UnixMs;
+    /// Persistent volumes.
+    VOLUMES = 63, "volume", Uuid => Volume;
+    /// Snapshots of a volume.
+    SNAPSHOTS = 70, "volume_snapshot", (Uuid, Uuid) => Snapshot;
     /// What people prefer, by the names of the published schema.
     PREFERENCES = 57, "preferences", AccountId => BTreeMap<String, serde_json::Value>;
 }

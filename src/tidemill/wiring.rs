@@ -243,6 +243,7 @@ fn settings(config: &Config, data: &Path) -> engine::Settings {
     engine::Settings {
         domain: config.domain.clone(),
         dyno_dir: data.join("dynos"),
+        volume_dir: data.join("volumes"),
         app_dirs: ["slugs", "cache", "repositories"].iter().map(|d| data.join(d)).collect(),
         boot_timeout: Duration::from_secs(config.boot_timeout_s),
         backoff: config.crash_backoff_s.as_deref().map_or_else(Backoff::default, Backoff::from_seconds),

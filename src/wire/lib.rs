@@ -10,6 +10,7 @@ mod range;
 mod setups;
 mod teams;
 mod types;
+mod volumes;
 mod webhooks;
 
 pub use metrics::*;
@@ -19,6 +20,7 @@ pub use range::{Order, Range};
 pub use setups::*;
 pub use teams::*;
 pub use types::*;
+pub use volumes::*;
 pub use webhooks::*;
 
 use jiff::Timestamp;

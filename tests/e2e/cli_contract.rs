@@ -638,6 +638,7 @@ fn every_verb_is_tested() {
         "import",
         "metrics",
         "alerts",
+        "volumes",
     ];
     let read = |name: &&str| std::fs::read_to_string(dir.join(format!("{name}.rs"))).unwrap_or_default();
     let text: String = files.iter().map(read).collect();

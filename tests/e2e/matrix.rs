@@ -58,6 +58,8 @@ fn body(method: &str, path: &str) -> Value {
         }
         ("POST", "/alert-rules") => json!({ "metric": "none", "threshold": 1 }),
         ("POST", "/alert-channels") => json!({ "kind": "none", "target": "none" }),
+        ("POST", "/volumes") => json!({ "name": "No Name" }),
+        ("POST", "/volumes/{volume}/actions/attach") => json!({ "path": "/etc" }),
         ("POST", "/log-drains") => json!({ "url": "none" }),
         ("POST", "/addons") => json!({ "plan": "none" }),
         ("PATCH", "/addons/{addon}") => json!({ "plan": "none" }),

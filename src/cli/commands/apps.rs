@@ -198,7 +198,7 @@ fn destroy(s: &Session) -> Result<()> {
     let name = s.app()?;
     s.confirmed(
         &name,
-        &format!("This destroys {name}: its code, releases, config vars, logs and domains. Nothing of it stays."),
+        &format!("This destroys {name}: its code, releases, config vars, logs and domains. Its volumes wait in the trash for seven days, nothing else stays."),
     )?;
     let app = s.doing(&format!("Destroying {name}"), |c| c.delete(&format!("/apps/{name}")))?;
     s.show(&app, String::new);

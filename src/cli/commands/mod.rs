@@ -31,6 +31,7 @@ pub mod schedules;
 pub mod stacks;
 pub mod teams;
 pub mod usage;
+pub mod volumes;
 pub mod webhooks;
 
 /// Name of the git remote.

@@ -5,9 +5,10 @@ use super::{
     images::{INIT_DIR, Image},
     upload::{Owner, Part},
 };
-use crate::{Limits, Network, Spec, Stdio};
+use crate::{Limits, Network, SHARED_USER_DYNOS, Spec, Stdio};
 use bollard::models::{
-    ContainerCreateBody, HealthConfig, HostConfig, HostConfigLogConfig, Mount, MountType, MountVolumeOptions, ResourcesUlimits,
+    ContainerCreateBody, HealthConfig, HostConfig, HostConfigLogConfig, Mount, MountBindOptions, MountType, MountVolumeOptions,
+    ResourcesUlimits,
 };
 use std::{
     collections::{BTreeMap, HashMap},
@@ -38,7 +39,7 @@ impl Volumes {
     /// Gives each source one volume, however many targets it has.
     pub fn folders(spec: &Spec) -> Vec<(String, crate::Mount)> {
         let mut names = BTreeMap::new();
-        let numbered = spec.mounts.iter().map(|mount| {
+        let numbered = spec.mounts.iter().filter(|mount| !mount.kept).map(|mount| {
             let next = names.len();
             let number = *names.entry(mount.source.clone()).or_insert(next);
             (format!("tidemill-{}-{number}", spec.id), mount.clone())
@@ -166,6 +167,7 @@ pub fn parts(volumes: &Volumes, user: (u32, u32)) -> Vec<Part> {
 fn host_config(instance: &str, spec: &Spec, image: &Image, volumes: &Volumes, waits: bool) -> HostConfig {
     let limit = |name: &str, number: i64| ResourcesUlimits { name: Some(name.into()), soft: Some(number), hard: Some(number) };
     let limits = &spec.limits;
+    let shared = if spec.shares_user() { i64::from(SHARED_USER_DYNOS) } else { 1 };
     let (memory, memory_swap) = memory(limits);
     let log = [("max-size", LOG_FILE_SIZE), ("max-file", LOG_FILES), ("compress", "false")];
     HostConfig {
@@ -174,7 +176,7 @@ fn host_config(instance: &str, spec: &Spec, image: &Image, volumes: &Volumes, wa
         memory_swap: Some(memory_swap),
         cpuset_cpus: limits.cores.and_then(|cores| processors(cores, spec.user_slot)),
         pids_limit: Some(i64::from(limits.tasks_max) + OWN_TASKS),
-        ulimits: Some(vec![limit("nproc", i64::from(limits.tasks_max)), limit("core", 0)]),
+        ulimits: Some(vec![limit("nproc", i64::from(limits.tasks_max) * shared), limit("core", 0)]),
         log_config: Some(HostConfigLogConfig {
             typ: Some("local".into()),
             config: Some(log.map(|(name, value)| (name.to_string(), value.to_string())).into()),
@@ -230,6 +232,16 @@ fn mounts(instance: &str, spec: &Spec, volumes: &Volumes, fills: bool) -> Vec<Mo
     all.extend(volumes.quota.iter().map(|name| mount(name, Path::new("/sys/fs/cgroup"), true, &shared)));
     all.extend(volumes.etc.iter().map(|name| mount(name, Path::new("/etc"), !fills, &own)));
     all.extend(volumes.folders.iter().map(|(name, item)| mount(name, &item.target, !fills && !item.writable, &own)));
+    // The only folders of the host that a container gets.
+    let kept = spec.mounts.iter().filter(|mount| mount.kept && !fills).map(|item| Mount {
+        target: Some(item.target.display().to_string()),
+        source: Some(item.source.display().to_string()),
+        typ: Some(MountType::BIND),
+        read_only: Some(!item.writable),
+        bind_options: Some(MountBindOptions { create_mountpoint: Some(false), ..MountBindOptions::default() }),
+        ..Mount::default()
+    });
+    all.extend(kept);
     all
 }
 

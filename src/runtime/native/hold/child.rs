@@ -150,8 +150,10 @@ fn limits(request: &HoldRequest) -> Result<(), String> {
     setrlimit(Resource::RLIMIT_NOFILE, files, files).map_err(text)?;
     setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(text)?;
     if !request.rootless {
-        // Counts by user, so it only means something when each dyno has a user of its own.
-        let tasks = u64::from(request.spec.limits.tasks_max);
+        // Counts by user, so it only means something when each dyno has a user of its own. Where dynos of an app share one, the
+        // control group counts, and this is the bound of all of them.
+        let shared = if request.spec.shares_user() { u64::from(crate::SHARED_USER_DYNOS) } else { 1 };
+        let tasks = u64::from(request.spec.limits.tasks_max) * shared;
         setrlimit(Resource::RLIMIT_NPROC, tasks, tasks).map_err(text)?;
     }
     Ok(())

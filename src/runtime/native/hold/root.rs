@@ -83,7 +83,11 @@ pub fn build(request: &HoldRequest) -> Result<(), String> {
         make_dir(&root.join(dir))?;
     }
     for item in &request.spec.mounts {
-        let target = root.join(item.target.strip_prefix("/").unwrap_or(&item.target));
+        let inner = item.target.strip_prefix("/").unwrap_or(&item.target);
+        if item.kept {
+            no_links(&root, inner)?;
+        }
+        let target = root.join(inner);
         bind(&item.source, &target, item.writable)?;
     }
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
@@ -146,6 +150,22 @@ fn imported_system(own: &Path, system: &Path) -> Result<PathBuf, String> {
 
 fn make_dir(path: &Path) -> Result<(), String> {
     fs::create_dir_all(path).map_err(|e| format!("mkdir {}: {e}", path.display()))
+}
+
+/// A volume goes where the path says. Slugs and images come from strangers, and a link of theirs on the way would lead out of
+/// the cage while it is built.
+fn no_links(root: &Path, inner: &Path) -> Result<(), String> {
+    let mut at = root.to_path_buf();
+    for part in inner {
+        at.push(part);
+        match fs::symlink_metadata(&at) {
+            Ok(meta) if meta.is_dir() => {}
+            Ok(_) => return Err(format!("a volume can not be at /{}: the app has a file or link there", inner.display())),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(e) => return Err(format!("/{}: {e}", inner.display())),
+        }
+    }
+    Ok(())
 }
 
 /// Binds a file or folder, with what is mounted below it.

@@ -9,7 +9,7 @@ type Fault<'a> = (&'static str, &'a dyn Fn(&mut Spec));
 pub async fn fault_a_start_that_fails_leaves_nothing(world: &World) {
     let before = (world.traces)(world.dir.path());
     let lost = |spec: &mut Spec| {
-        let mount = Mount { source: "/no/such/folder".into(), target: "/app/lost".into(), writable: false };
+        let mount = Mount { source: "/no/such/folder".into(), target: "/app/lost".into(), writable: false, kept: false };
         spec.mounts.push(mount);
     };
     let faults: [Fault<'_>; 3] = [

@@ -108,7 +108,7 @@ impl World {
                 std::os::unix::fs::chown(dir, Some(uid), Some(gid)).unwrap();
             }
         }
-        let mount = |source, target: &str| Mount { source, target: target.into(), writable: true };
+        let mount = |source, target: &str| Mount { source, target: target.into(), writable: true, kept: false };
         Spec {
             id,
             argv: vec!["/bin/bash".into(), "-c".into(), script.into()],

@@ -90,7 +90,7 @@ pub async fn start_files_are_the_users_and_die_with_the_cage(world: &World) {
     let fixed = world.dir.path().join("fixed");
     fs::create_dir(&fixed).unwrap();
     fs::write(fixed.join("file"), "fixed\n").unwrap();
-    spec.mounts.push(runtime::Mount { source: fixed, target: "/opt/fixed".into(), writable: false });
+    spec.mounts.push(runtime::Mount { source: fixed, target: "/opt/fixed".into(), writable: false, kept: false });
     spec.argv[2].push_str("; cat /opt/fixed/file; touch /opt/fixed/new 2>/dev/null || echo read-only");
     let (id, sink) = (spec.id, Arc::new(Recorder::default()));
     world.runtime.start(spec, sink.clone()).await.unwrap();

@@ -32,6 +32,7 @@ pub fn app(n: u64) -> App {
         features: Default::default(),
         health_check: None,
         acm_since: None,
+        volume_user: None,
     }
 }
 
