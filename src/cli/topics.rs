@@ -3,7 +3,8 @@
 use crate::{
     commands::{
         access, addons, alerts, apps, auth, buildpacks, builds, certs, config, doctor, domains, drains, features, git, keys,
-        logs, meta, metrics, oauth, one_offs, pipelines, policy, ps, releases, schedules, stacks, teams, usage, volumes, webhooks,
+        logs, meta, metrics, oauth, one_offs, pipelines, policy, ps, releases, schedules, stacks, teams, usage, volumes,
+        webhooks,
     },
     help,
     verb::{Topic, Verb},
