@@ -141,7 +141,11 @@ fn a_volume_does_not_go_where_a_link_in_the_slug_leads() {
     repo.commit("a link");
     let (ok, text) = repo.push(&platform, "shop", "main");
     assert!(!ok, "{text}");
-    platform.wait_log("shop", "the app has a file or link there");
+    platform.wait_log("shop", "Error R99 (Platform error)");
+    let id = platform.api("GET", "/apps/shop/volumes/data", None).json()["id"].as_str().unwrap().to_string();
+    let data = platform.data_dir().join("volumes").join(id).join("data");
+    assert_eq!(fs::read_dir(data).unwrap().count(), 0, "no dyno ran with it");
+    assert!(!platform.log("shop").contains("to up"), "none came up");
 }
 
 #[test]
