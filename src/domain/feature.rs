@@ -71,7 +71,7 @@ pub const FEATURES: &[Feature] = &[
     },
     Feature {
         name: HTTPS_REDIRECT,
-        id: "7e4bd2a0-93c1-4d0c-9f57-2a5c0d6b1e05",
+        id: "7e4bd2a0-93c1-4d0c-9f57-2a5c0d6b1e0e",
         state: "general",
         display_name: "Redirect to HTTPS",
         description: "Visitors who come over plain HTTP are sent to the same address over TLS, before a dyno sees them.",

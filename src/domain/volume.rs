@@ -37,7 +37,7 @@ pub struct Volume {
     pub app_name: String,
     /// Unique in its app.
     pub name: String,
-    /// Above this size its app is warned; the kernel does not hold it back.
+    /// What it is meant for: shown beside what is used. Nothing holds it back.
     #[serde(default)]
     pub size_bytes: Option<u64>,
     /// Where dynos see it.

@@ -15,7 +15,7 @@ use uuid::Uuid;
 pub struct NewVolume {
     /// Its name in the app; of one from the trash it may be left out.
     pub name: Option<String>,
-    /// Its app is warned above this size.
+    /// What it is meant for; see [`Volume::size_bytes`].
     pub size_bytes: Option<u64>,
     /// One that is in the trash.
     pub from_trash: Option<Uuid>,

@@ -18,7 +18,7 @@ pub const TOPIC: Topic = Topic {
             .args(&[switch("trash", "Those that no app has any more, and that can be taken out for seven days")])
             .examples(&["volumes -a shop", "volumes --trash"]),
         there("volumes:create", "Make a volume; dynos see it once it is attached", create)
-            .args(&[NAME, value("size", "Warn the app above this size, such as 500M or 2G")])
+            .args(&[NAME, value("size", "Size it is meant for, such as 500M or 2G: shown, not enforced")])
             .examples(&["volumes:create data -a shop", "volumes:create data --size 2G -a shop"]),
         there("volumes:attach", "Show a volume to dynos at a path; makes a release", attach)
             .args(&[
