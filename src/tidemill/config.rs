@@ -486,6 +486,10 @@ fn socket_path(text: &str) -> Result<PathBuf, String> {
     }
 }
 
+fn image_name(text: &str) -> Result<Option<String>, String> {
+    if text.is_empty() { Err("must not be empty".into()) } else { Ok(Some(text.to_string())) }
+}
+
 /// Reads everything; all problems at once.
 pub fn read(flags: Flags) -> Result<Config, Vec<String>> {
     let mut reader = Reader { problems: Vec::new() };
@@ -522,9 +526,7 @@ pub fn read(flags: Flags) -> Result<Config, Vec<String>> {
         domain_is_fixed: flags.domain.is_some(),
         driver: parsed!(runtime, Driver::Native, driver),
         docker_host: parsed!(docker_host, "/var/run/docker.sock".into(), socket_path),
-        docker_image: parsed!(docker_image, None, |text| {
-            if text.is_empty() { Err("must not be empty".into()) } else { Ok(Some(text.to_string())) }
-        }),
+        docker_image: parsed!(docker_image, None, image_name),
         docker_build_network: parsed!(docker_build_network, "bridge".to_string(), network_name),
         docker_sweep_after_s: number!(docker_sweep_after_s, 600, 1, 1 << 32),
         docker_sweep_dry_run: switch!(docker_sweep_dry_run),
