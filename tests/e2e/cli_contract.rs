@@ -638,6 +638,8 @@ fn every_verb_is_tested() {
         "import",
         "metrics",
         "alerts",
+        "first_run",
+        "backup",
         "volumes",
     ];
     let read = |name: &&str| std::fs::read_to_string(dir.join(format!("{name}.rs"))).unwrap_or_default();
