@@ -463,7 +463,9 @@ fn verdict(engine: &Engine, app: &App, version: u64) -> Result<Option<Result<(),
         return Ok(None);
     }
     if release.is_some_and(|r| r.status == ReleaseStatus::Failed) {
-        let serving = row.current.map_or_else(|| "nothing".into(), |v| format!("v{v}"));
+        // The release failed in the transaction that put the former one back, maybe after the view was taken.
+        let serves = engine.view(app.id)?.app.unwrap_or(row).current;
+        let serving = serves.map_or_else(|| "nothing".into(), |v| format!("v{v}"));
         let reason = format!("v{version} did not start. {serving} is still serving; nothing changed for visitors.");
         return Ok(Some(Err(with_last_lines(engine, app, reason))));
     }
