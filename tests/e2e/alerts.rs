@@ -319,6 +319,14 @@ fn a_failed_deploy_opens_an_alert_until_one_succeeds() {
         let alert = eventually("it opens", open);
         assert_eq!(alert["rule"], "deploy failed", "{alert}");
         assert!(alert["text"].as_str().unwrap().starts_with(word), "{alert}");
+        if package.is_none() {
+            // A deploy in progress is no success.
+            repo.write("Procfile", &format!("{good}release: sleep 3; false\n")).commit("still broken");
+            repo.push(&platform, "shop", "HEAD:main");
+            let all = get(&platform, "/apps/shop/alerts");
+            let shown = (all.len(), &all[0]["id"], &all[0]["state"], &all[0]["count"]);
+            assert_eq!(shown, (1, &alert["id"], &json!("open"), &json!(1)));
+        }
         repo.write("Procfile", good);
         if package.is_some() {
             repo.git(&["rm", "-qf", "package.json"]);

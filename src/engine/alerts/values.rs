@@ -199,21 +199,24 @@ fn deploy(engine: &Engine, app: &App, now: UnixMs) -> Result<Value, StoreError> 
     let release = store.get(&tables::RELEASES, &(app.id, app.next_version.saturating_sub(1)))?;
     let release = release.filter(|release| release.updated_at >= since);
     let built_last = |at| build.as_ref().is_some_and(|build| build.release.is_none() && build.updated_at > at);
+    // `None` while it goes on: that is no success.
     let (failed, text, fix) = match (&build, &release) {
         (Some(build), at) if built_last(at.as_ref().map_or(since, |release| release.updated_at)) => {
             let why = build.failure.as_deref().unwrap_or("see its output");
-            let failed = build.status == BuildStatus::Failed && !why.starts_with("Cancelled by");
+            let failed = (build.status != BuildStatus::Pending)
+                .then(|| build.status == BuildStatus::Failed && !why.starts_with("Cancelled by"));
             let fix = format!("tidemill builds:output {} -a {}", build.id, app.name);
             (failed, format!("A build failed: {why}. What ran before runs on."), fix)
         }
         (_, Some(release)) => {
-            let failed = release.status == ReleaseStatus::Failed;
+            let failed = (release.status != ReleaseStatus::Pending).then_some(release.status == ReleaseStatus::Failed);
             let fix = format!("tidemill releases:info v{} -a {}", release.version, app.name);
             (failed, format!("v{} failed ({}). What ran before runs on.", release.version, release.description), fix)
         }
-        _ => (false, String::new(), String::new()),
+        _ => (Some(false), String::new(), String::new()),
     };
-    Ok(Value { metric: Metric::Deploy, subject: String::new(), value: Some(f64::from(u8::from(failed))), text, fix })
+    let value = failed.map(|failed| f64::from(u8::from(failed)));
+    Ok(Value { metric: Metric::Deploy, subject: String::new(), value, text, fix })
 }
 
 fn drains(engine: &Engine, app: &App, now: UnixMs) -> Result<Vec<Value>, StoreError> {
