@@ -174,3 +174,23 @@ fn copies_and_the_trash_by_the_command_line() {
     assert!(done(&platform, &["volumes:list", "--trash"]).contains("empty"));
     assert_eq!(fs::read_to_string(folder.join("data/file")).unwrap(), "kept");
 }
+
+#[test]
+fn a_folder_that_no_row_names_is_left_alone_and_told() {
+    let mut platform = Platform::start();
+    let folder = platform.data_dir().join("volumes/0190a1b2-0000-7000-8000-000000000001");
+    fs::create_dir_all(folder.join("data")).unwrap();
+    fs::write(folder.join("data/kept"), "the only copy").unwrap();
+    platform.signal("KILL");
+    platform.wait_end();
+    platform.boot();
+    eventually("it is told", || platform.output().contains("engine.volume_unknown").then_some(()));
+    // A change makes it look around; the copy that is done then shows that it has.
+    platform.create("shop");
+    done(&platform, &["volumes:create", "data", "-a", "shop"]);
+    done(&platform, &["volumes:snapshot", "data", "-a", "shop"]);
+    eventually("it looked around", || {
+        platform.api("GET", "/apps/shop/volumes/data/snapshots", None).text.contains("ready").then_some(())
+    });
+    assert_eq!(fs::read_to_string(folder.join("data/kept")).unwrap(), "the only copy");
+}
