@@ -1,7 +1,7 @@
 //! Looks at this machine: what `init`, the set-up page, `status` and `doctor` show (`ux.md` J1), and the file that keeps the
 //! platform domain.
 
-use crate::{config::Config, host};
+use crate::{config::Config, host, setup_host::rewritten};
 use certs::dns::Dns;
 use domain::machine::{Check, Level, Machine, Record};
 use std::{
@@ -161,7 +161,7 @@ impl Machine for Host {
                 "The daemon was started with --domain or TIDEMILL_DOMAIN, which wins over {file}. Change it there and restart it."
             ));
         }
-        keep_domain(&self.config.file, domain).map_err(|e| format!("{file} can not be written: {e}. Is the disk full?"))?;
+        keep_domain(&self.config.file, domain).map_err(|e| format!("{file} stays as it was: {e:#}. Is the disk full?"))?;
         self.restart.notify_one();
         Ok(())
     }
@@ -174,19 +174,12 @@ fn looked<T>(servers: &[SocketAddr], ask: impl AsyncFnOnce(&Dns) -> Result<T, St
 }
 
 /// Whole or not at all; the other lines stay as they are.
-fn keep_domain(file: &Path, domain: &str) -> std::io::Result<()> {
+fn keep_domain(file: &Path, domain: &str) -> anyhow::Result<()> {
     let text = match fs::read_to_string(file) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
         other => other?,
     };
-    let changed = with_domain(&text, domain);
-    if let Some(dir) = file.parent() {
-        fs::create_dir_all(dir)?;
-    }
-    let partial = file.with_extension("partial");
-    fs::write(&partial, changed)?;
-    fs::File::open(&partial)?.sync_all()?;
-    fs::rename(&partial, file)
+    rewritten(file, with_domain(&text, domain).as_bytes())
 }
 
 /// The settings with this domain: in place of the line that has one, or of the example, or at the end.

@@ -103,7 +103,15 @@ fn written(path: &Path, content: &[u8], mode: u32) -> Result<()> {
     let partial = path.with_extension("partial");
     fs::write(&partial, content).with_context(what)?;
     fs::set_permissions(&partial, fs::Permissions::from_mode(mode)).with_context(what)?;
+    // Else a power cut could leave an empty file of that name.
+    fs::File::open(&partial).and_then(|file| file.sync_all()).with_context(what)?;
     fs::rename(&partial, path).with_context(what)
+}
+
+/// The same for a file that is there already: who may read it stays as it is.
+pub fn rewritten(path: &Path, content: &[u8]) -> Result<()> {
+    let mode = fs::metadata(path).map_or(0o644, |meta| meta.permissions().mode() & 0o7777);
+    written(path, content, mode)
 }
 
 fn installed(root: Option<&Path>) -> Result<()> {

@@ -1,7 +1,7 @@
 //! `tidemill machine:swap SIZE`: a swap file, now and after each boot. Builds that need more memory for a moment then go slower
 //! instead of being stopped.
 
-use crate::serve;
+use crate::{serve, setup_host::rewritten};
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use std::{
@@ -92,16 +92,16 @@ fn run(program: &str, args: &[&PathBuf]) -> Result<()> {
 
 /// One line for the next boots, whole or not at all.
 fn remembered(fstab: &Path, file: &Path) -> Result<()> {
-    let text = fs::read_to_string(fstab).unwrap_or_default();
+    let text = match fs::read_to_string(fstab) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
+        read => read.with_context(|| format!("read {}", fstab.display()))?,
+    };
     let name = file.display().to_string();
     if text.lines().any(|line| line.split_whitespace().next() == Some(&name)) {
         return Ok(());
     }
     let gap = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
-    let partial = fstab.with_extension("tidemill");
-    let write =
-        || fs::write(&partial, format!("{text}{gap}{name} none swap sw 0 0\n")).and_then(|()| fs::rename(&partial, fstab));
-    write().with_context(|| format!("write {}", fstab.display()))
+    rewritten(fstab, format!("{text}{gap}{name} none swap sw 0 0\n").as_bytes())
 }
 
 #[cfg(test)]
@@ -120,6 +120,10 @@ mod tests {
         }
         let text = fs::read_to_string(&fstab).unwrap();
         assert_eq!(text, "/dev/sda1 / ext4 defaults 0 1\n/swapfile none swap sw 0 0\n");
+        // What can not be read is not replaced.
+        fs::write(&fstab, [b'#', 0xff]).unwrap();
+        assert!(remembered(&fstab, Path::new("/swapfile")).is_err());
+        assert_eq!(fs::read(&fstab).unwrap(), [b'#', 0xff]);
     }
 
     #[test]
